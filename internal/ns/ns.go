@@ -1,0 +1,30 @@
+// Package ns names the XML namespaces that rollcall speaks.
+package ns
+
+// Namespaces, by the document that defines them.
+const (
+	XML   = "http://www.w3.org/XML/1998/namespace"
+	XMLNS = "http://www.w3.org/2000/xmlns/"
+
+	Stream       = "http://etherx.jabber.org/streams"       // RFC 6120 4.8.1
+	Client       = "jabber:client"                          // RFC 6120 4.8.2
+	Streams      = "urn:ietf:params:xml:ns:xmpp-streams"    // RFC 6120 4.9.2
+	TLS          = "urn:ietf:params:xml:ns:xmpp-tls"        // RFC 6120 5.4
+	SASL         = "urn:ietf:params:xml:ns:xmpp-sasl"       // RFC 6120 6.4
+	Bind         = "urn:ietf:params:xml:ns:xmpp-bind"       // RFC 6120 7
+	Stanzas      = "urn:ietf:params:xml:ns:xmpp-stanzas"    // RFC 6120 8.3.2
+	Session      = "urn:ietf:params:xml:ns:xmpp-session"    // RFC 3921 3
+	Roster       = "jabber:iq:roster"                       // RFC 6121 2
+	Framing      = "urn:ietf:params:xml:ns:xmpp-framing"    // RFC 7395
+	HTTPBind     = "http://jabber.org/protocol/httpbind"    // XEP-0124
+	XBOSH        = "urn:xmpp:xbosh"                         // XEP-0206
+	DiscoInfo    = "http://jabber.org/protocol/disco#info"  // XEP-0030
+	DiscoItems   = "http://jabber.org/protocol/disco#items" // XEP-0030
+	RSM          = "http://jabber.org/protocol/rsm"         // XEP-0059
+	Version      = "jabber:iq:version"                      // XEP-0092
+	Ping         = "urn:xmpp:ping"                          // XEP-0199
+	Time         = "urn:xmpp:time"                          // XEP-0202
+	StanzaID     = "urn:xmpp:sid:0"                         // XEP-0359
+	Project      = "urn:rollcall:project:1"                 // docs/protocols.md
+	Notification = "urn:rollcall:notify:1"                  // docs/protocols.md
+)
