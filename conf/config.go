@@ -1,0 +1,305 @@
+// Package conf is the configuration of rollcall: its tree, its defaults, strict
+// loading from YAML, and validation that reports every problem at once with its
+// place in the file. The file rollcall.yml in this folder explains each option to
+// an operator; the comments here say what the code may rely on.
+//
+// A Config that Parse, Load or Default returned is valid: consumers do not check
+// its values again.
+package conf
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is the whole tree. The yaml tags are the keys of the file.
+type Config struct {
+	Hosts   []string `yaml:"hosts"`    // virtual hosts, canonical domains (RFC 7622), at least one
+	DataDir string   `yaml:"data_dir"` // Load makes it relative to the file's folder
+	Log     Log      `yaml:"log"`
+	TLS     TLS      `yaml:"tls"`
+	Listen  Listen   `yaml:"listen"`
+	Auth    Auth     `yaml:"auth"`
+	Limits  Limits   `yaml:"limits"`
+	Session Session  `yaml:"session"`
+	BOSH    BOSH     `yaml:"bosh"`
+	Storage Storage  `yaml:"storage"`
+	Modules Modules  `yaml:"modules"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  LogLevel  `yaml:"level"`
+	Format LogFormat `yaml:"format"`
+}
+
+// TLS is the one TLS configuration of all listeners.
+type TLS struct {
+	// Certificates may be empty: a self-signed one is then made in DataDir.
+	Certificates []Certificate `yaml:"certificates"`
+	MinVersion   TLSVersion    `yaml:"min_version"`
+}
+
+// Certificate is a PEM chain and its private key. Load makes both paths relative
+// to the configuration file's folder.
+type Certificate struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Listen holds all listening addresses.
+type Listen struct {
+	TCP     []TCPListener  `yaml:"tcp"`
+	HTTP    []HTTPListener `yaml:"http"`
+	Metrics string         `yaml:"metrics"` // host:port; empty for none
+}
+
+// TCPListener accepts XMPP over TCP (RFC 6120).
+type TCPListener struct {
+	Address         string  `yaml:"address"` // host:port; no host means every address
+	TLS             TLSMode `yaml:"tls"`
+	RequireTLS      bool    `yaml:"require_tls"`       // no SASL before TLS
+	PlainWithoutTLS bool    `yaml:"plain_without_tls"` // offer SASL PLAIN on an unencrypted stream
+	AllowInsecure   bool    `yaml:"allow_insecure"`
+}
+
+// HTTPListener accepts BOSH (XEP-0124) and the demo page. TLS is TLSDirect or
+// TLSNone.
+type HTTPListener struct {
+	Address         string  `yaml:"address"`
+	TLS             TLSMode `yaml:"tls"`
+	PlainWithoutTLS bool    `yaml:"plain_without_tls"`
+	AllowInsecure   bool    `yaml:"allow_insecure"`
+	BOSH            bool    `yaml:"bosh"`
+	Demo            bool    `yaml:"demo"`
+	// TrustedProxies are IP addresses and CIDR prefixes, in a form that
+	// netip.ParseAddr or netip.ParsePrefix accepts; Prefixes parses them.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+}
+
+// Auth bounds authentication.
+type Auth struct {
+	SCRAMIterations int `yaml:"scram_iterations"` // at least 4096 (RFC 7677 section 4)
+	Attempts        int `yaml:"attempts"`         // failed SASL attempts before the stream is closed
+}
+
+// Limits bounds what one client may cost.
+type Limits struct {
+	LoginTime   time.Duration `yaml:"login_time"`   // from connecting to bound resource
+	LoginBytes  Size          `yaml:"login_bytes"`  // bytes before authentication
+	StanzaBytes Size          `yaml:"stanza_bytes"` // one top-level element
+	Depth       int           `yaml:"depth"`        // nested elements in a stanza
+	Attributes  int           `yaml:"attributes"`   // of one element
+	OutboxBytes Size          `yaml:"outbox_bytes"` // waiting for a slow reader
+	Directed    int           `yaml:"directed"`     // addresses a session remembers having sent directed presence
+	Resources   int           `yaml:"resources"`    // connections of one account
+}
+
+// Session is the life of bound sessions.
+type Session struct {
+	ResourceConflict ResourceConflict `yaml:"resource_conflict"`
+	ShutdownTime     time.Duration    `yaml:"shutdown_time"`
+}
+
+// BOSH holds the session parameters of XEP-0124 section 7.
+type BOSH struct {
+	Wait       time.Duration `yaml:"wait"` // longest that a request is held, whole seconds
+	Inactivity time.Duration `yaml:"inactivity"`
+	MaxPause   time.Duration `yaml:"max_pause"` // 0 for none
+	Hold       int           `yaml:"hold"`
+	Polling    time.Duration `yaml:"polling"`
+	Origins    []string      `yaml:"origins"` // CORS; "*" for any
+}
+
+// Storage chooses a back end for each need.
+type Storage struct {
+	Users    UserStore     `yaml:"users"`
+	Presence PresenceStore `yaml:"presence"`
+	SQLite   SQLite        `yaml:"sqlite"`
+}
+
+// SQLite is the embedded store of users and projects.
+type SQLite struct {
+	Path      string    `yaml:"path"` // relative to DataDir; see Config.SQLitePath
+	Passwords Passwords `yaml:"passwords"`
+}
+
+// Modules holds one entry per module.
+type Modules struct {
+	Projects Projects `yaml:"projects"`
+	Roster   Module   `yaml:"roster"`
+	Disco    Module   `yaml:"disco"`
+	Ping     Ping     `yaml:"ping"`
+	Version  Version  `yaml:"version"`
+	Time     Module   `yaml:"time"`
+	Example  Example  `yaml:"example"`
+}
+
+// Module is a module that can only be on or off.
+type Module struct {
+	Enabled bool `yaml:"enabled"`
+}
+
+// Projects is modules/projects.
+type Projects struct {
+	Enabled     bool          `yaml:"enabled"`
+	Host        string        `yaml:"host"` // pattern for ServiceHost
+	Grace       time.Duration `yaml:"grace"`
+	LegacyShows bool          `yaml:"legacy_shows"`
+}
+
+// Ping is modules/ping (XEP-0199).
+type Ping struct {
+	Enabled  bool          `yaml:"enabled"`
+	Interval time.Duration `yaml:"interval"` // of silence before the server pings; 0 for never
+	Timeout  time.Duration `yaml:"timeout"`  // shorter than Interval
+}
+
+// Version is modules/version (XEP-0092).
+type Version struct {
+	Enabled bool `yaml:"enabled"`
+	ShowOS  bool `yaml:"show_os"`
+}
+
+// Example is modules/example.
+type Example struct {
+	Enabled  bool   `yaml:"enabled"`
+	Greeting string `yaml:"greeting"`
+}
+
+// LogLevel is the least severe level that is logged.
+type LogLevel string
+
+// The log levels.
+const (
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+)
+
+// LogFormat is the form of a log line.
+type LogFormat string
+
+// The log formats.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// TLSVersion is a protocol version that may be demanded of clients.
+type TLSVersion string
+
+// The TLS versions; older ones are forbidden by RFC 8996.
+const (
+	TLS12 TLSVersion = "1.2"
+	TLS13 TLSVersion = "1.3"
+)
+
+// TLSMode says how TLS starts on a listener.
+type TLSMode string
+
+// The TLS modes.
+const (
+	TLSStartTLS TLSMode = "starttls" // negotiated in the stream (RFC 6120 section 5); TCP only
+	TLSDirect   TLSMode = "direct"   // from the first byte (XEP-0368)
+	TLSNone     TLSMode = "none"
+)
+
+// ResourceConflict says what happens when a client asks for a resource that
+// another connection of the account holds (RFC 6120 section 7.7.2.2).
+type ResourceConflict string
+
+// The conflict policies.
+const (
+	ConflictReplace ResourceConflict = "replace" // the older connection is closed
+	ConflictRefuse  ResourceConflict = "refuse"  // the newer bind fails
+	ConflictRename  ResourceConflict = "rename"  // the newer connection gets another resource
+)
+
+// UserStore names the back end of users and projects.
+type UserStore string
+
+// UsersSQLite is storage/sqlite.
+const UsersSQLite UserStore = "sqlite"
+
+// PresenceStore names the back end of presence.
+type PresenceStore string
+
+// PresenceMemory is storage/memory.
+const PresenceMemory PresenceStore = "memory"
+
+// Passwords says what is kept of a password.
+type Passwords string
+
+// The kinds of password storage.
+const (
+	PasswordsSCRAM Passwords = "scram" // StoredKey and ServerKey only (RFC 5802 section 3)
+	PasswordsPlain Passwords = "plain" // the text, for tests on one machine
+)
+
+// Default is the configuration of an empty file. Each call returns a fresh tree.
+func Default() *Config {
+	return &Config{
+		Hosts:   []string{"localhost"},
+		DataDir: "data",
+		Log:     Log{Level: LogInfo, Format: LogText},
+		TLS:     TLS{Certificates: []Certificate{}, MinVersion: TLS12},
+		Listen: Listen{
+			TCP: []TCPListener{
+				{Address: ":5222", TLS: TLSStartTLS, RequireTLS: true},
+				{Address: ":5223", TLS: TLSDirect, RequireTLS: true},
+			},
+			HTTP:    []HTTPListener{defaultHTTP()},
+			Metrics: "127.0.0.1:9280",
+		},
+		Auth: Auth{SCRAMIterations: 4096, Attempts: 5},
+		Limits: Limits{
+			LoginTime: 10 * time.Second, LoginBytes: 64 * KiB,
+			StanzaBytes: 256 * KiB, Depth: 128, Attributes: 128,
+			OutboxBytes: MiB, Directed: 1000, Resources: 32,
+		},
+		Session: Session{ResourceConflict: ConflictReplace, ShutdownTime: 10 * time.Second},
+		BOSH: BOSH{
+			Wait: 55 * time.Second, Inactivity: 30 * time.Second, MaxPause: 120 * time.Second,
+			Hold: 1, Polling: 2 * time.Second, Origins: []string{"*"},
+		},
+		Storage: Storage{
+			Users: UsersSQLite, Presence: PresenceMemory,
+			SQLite: SQLite{Path: "rollcall.db", Passwords: PasswordsSCRAM},
+		},
+		Modules: Modules{
+			Projects: Projects{Enabled: true, Host: "wtmuc.@HOST@", Grace: 5 * time.Second, LegacyShows: true},
+			Roster:   Module{Enabled: true},
+			Disco:    Module{Enabled: true},
+			Ping:     Ping{Enabled: true, Interval: time.Minute, Timeout: 30 * time.Second},
+			Version:  Version{Enabled: true},
+			Time:     Module{Enabled: true},
+			Example:  Example{Greeting: "Hello from rollcall"},
+		},
+	}
+}
+
+func defaultHTTP() HTTPListener {
+	return HTTPListener{Address: ":5280", TLS: TLSNone, BOSH: true, TrustedProxies: []string{}}
+}
+
+// ServiceHost is the host of a service at a virtual host: the pattern with every
+// "@HOST@" replaced.
+func ServiceHost(pattern, host string) string {
+	return strings.ReplaceAll(pattern, "@HOST@", host)
+}
+
+// SQLitePath is the place of the embedded database.
+func (c *Config) SQLitePath() string {
+	return within(c.DataDir, c.Storage.SQLite.Path)
+}
+
+// within is path, taken relative to dir unless it is absolute.
+func within(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
