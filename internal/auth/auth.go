@@ -1,0 +1,136 @@
+// Package auth is the server's side of SASL (RFC 4422, RFC 6120 section 6):
+// PLAIN (RFC 4616) and SCRAM with SHA-1, SHA-256 and SHA-512 (RFC 5802,
+// RFC 7677) over what a storage.Users keeps.
+//
+// An unknown user is answered like a wrong password, with the same messages and
+// the same work (RFC 6120 section 13.11). That holds as long as the store's
+// keys have the iteration count the Authenticator was made with and salts of 16
+// bytes; keys imported with others can be told from invented ones.
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mellium.im/sasl"
+
+	"rollcall/storage"
+)
+
+// minSecret is the least length of Config.Secret, in bytes.
+const minSecret = 32
+
+// nonceSize is how much randomness the server's part of a SCRAM nonce has, in
+// bytes.
+const nonceSize = 18
+
+// Config is what an Authenticator needs.
+type Config struct {
+	Users storage.Users
+	// Iterations is the PBKDF2 iteration count that unknown users seem to
+	// have, MinIterations or more; it should be that of the stored keys.
+	Iterations int
+	// Secret, 32 bytes or more, is what the salts of unknown users are made
+	// from. They change with it, so it should outlive the process.
+	Secret []byte
+}
+
+// Authenticator starts exchanges. It is safe for concurrent use.
+type Authenticator struct {
+	users      storage.Users
+	iterations int
+	secret     []byte
+	nonce      func() string // the server's part of a SCRAM nonce
+}
+
+// New returns an Authenticator, or an error that says which field is wrong.
+func New(c Config) (*Authenticator, error) {
+	switch {
+	case c.Users == nil:
+		return nil, errors.New("auth: no users")
+	case c.Iterations < MinIterations:
+		return nil, fmt.Errorf("auth: %d iterations, the least is %d", c.Iterations, MinIterations)
+	case len(c.Secret) < minSecret:
+		return nil, fmt.Errorf("auth: secret of %d bytes, the least is %d", len(c.Secret), minSecret)
+	}
+	return &Authenticator{
+		users:      c.Users,
+		iterations: c.Iterations,
+		secret:     slices.Clone(c.Secret),
+		nonce:      randomNonce,
+	}, nil
+}
+
+func randomNonce() string {
+	b := make([]byte, nonceSize)
+	rand.Read(b) // never fails, says its documentation
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// Mechanisms lists the SASL names to offer, strongest first: the SCRAM
+// mechanisms that the store can serve for every user, and PLAIN if plain is
+// true.
+func (a *Authenticator) Mechanisms(plain bool) []string {
+	served := a.users.Mechanisms()
+	var names []string
+	for _, m := range byStrength() {
+		if slices.Contains(served, m) {
+			names = append(names, m)
+		}
+	}
+	if plain {
+		names = append(names, plainName)
+	}
+	return names
+}
+
+// Start begins one exchange with a client of the host, whose users' JIDs have
+// it as their domain. A mechanism that Mechanisms(plain) does not list is
+// invalid-mechanism; PLAIN without plain is encryption-required.
+func (a *Authenticator) Start(host, mechanism string, plain bool) (*Exchange, *Failure) {
+	if mechanism == plainName && !plain {
+		return nil, &Failure{Condition: EncryptionRequired, Cause: errors.New("PLAIN is not offered on this connection")}
+	}
+	if !slices.Contains(a.Mechanisms(plain), mechanism) {
+		return nil, &Failure{Condition: InvalidMechanism, Cause: fmt.Errorf("mechanism %q is not offered", claimed(mechanism))}
+	}
+	e := &Exchange{a: a, host: host}
+	if mechanism == plainName {
+		e.machine = sasl.NewServer(sasl.Plain, e.permitPlain)
+	} else {
+		e.machine = sasl.NewServer(e.scram(mechanism), nil)
+	}
+	return e, nil
+}
+
+// decoy returns keys for a user who has none: always the same for the same
+// name, and no password fits them (RFC 5802 section 9 wants no hint of who
+// exists).
+func (a *Authenticator) decoy(mechanism, user string) storage.SCRAMKeys {
+	about := mechanism + "\x00" + user
+	newHash := hashOf(mechanism)
+	return storage.SCRAMKeys{
+		Mechanism:  mechanism,
+		Salt:       mac(sha256.New, a.secret, "salt\x00"+about)[:saltSize],
+		Iterations: a.iterations,
+		StoredKey:  mac(newHash, a.secret, "stored\x00"+about),
+		ServerKey:  mac(newHash, a.secret, "server\x00"+about),
+	}
+}
+
+// plainKeys names the mechanism whose keys PLAIN checks against, for all users
+// alike.
+func (a *Authenticator) plainKeys() string {
+	served := a.users.Mechanisms()
+	for _, m := range byCost() {
+		if slices.Contains(served, m) {
+			return m
+		}
+	}
+	return byCost()[0]
+}
+

@@ -1,0 +1,191 @@
+package auth
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"mellium.im/sasl"
+
+	"rollcall/internal/jid"
+	"rollcall/storage"
+)
+
+// maxText is the longest base64 text a Step takes, in bytes.
+const maxText = 16 << 10
+
+var (
+	errWrongPassword = errors.New("wrong password")
+	errNoKeys        = errors.New("credentials have nothing this mechanism can use")
+	errTooLong       = fmt.Errorf("more than %d bytes of base64", maxText)
+	errEnded         = errors.New("step after the end of the exchange")
+	errAborted       = errors.New("aborted by the client")
+)
+
+// Exchange is one try of one client to log in. It is for one goroutine at a
+// time.
+type Exchange struct {
+	a       *Authenticator
+	host    string
+	machine *sasl.Negotiator
+
+	// ctx belongs to the Step under way: the framework's callbacks take none.
+	ctx      context.Context
+	prompted bool     // the client has been asked for an initial response
+	ended    bool     // by success or failure
+	verdict  *Failure // why the mechanism's callback refused
+	claimed  string
+	user     string
+}
+
+// User is the id of the user who logged in, which is the local part of their
+// JID; empty before the exchange has succeeded.
+func (e *Exchange) User() string { return e.user }
+
+// Abort ends the exchange at the client's wish (RFC 6120 section 6.4.4).
+func (e *Exchange) Abort() *Failure {
+	_, _, f := e.fail(Aborted, errAborted)
+	return f
+}
+
+// Step takes the text of <auth/> or <response/>: base64, "=" for data of no
+// length, "" for no data (RFC 6120 section 6.4.2). It returns the text that
+// goes to the client. While done is false that is a challenge, perhaps an empty
+// one. When done is true the exchange is over: with a failure, or with success,
+// and then the text, if any, is the additional data of <success/>.
+func (e *Exchange) Step(ctx context.Context, text string) (challenge string, done bool, f *Failure) {
+	if e.ended {
+		return e.fail(MalformedRequest, errEnded)
+	}
+	if err := ctx.Err(); err != nil {
+		return e.fail(TemporaryAuthFailure, err)
+	}
+	if len(text) > maxText {
+		return e.fail(MalformedRequest, errTooLong)
+	}
+	if text == "" && !e.prompted {
+		// Every mechanism here speaks first: ask for it (RFC 4422 section 3).
+		e.prompted = true
+		return "", false, nil
+	}
+	e.prompted = true
+	var data []byte
+	if text != "=" {
+		var err error
+		if data, err = decode64(text); err != nil {
+			return e.fail(IncorrectEncoding, err)
+		}
+	}
+	e.ctx = ctx
+	more, resp, err := e.machine.Step(data)
+	e.ctx = nil
+	if err != nil {
+		return e.refuse(err)
+	}
+	e.ended = !more
+	return base64.StdEncoding.EncodeToString(resp), !more, nil
+}
+
+// refuse turns a mechanism's error into the end of the exchange.
+func (e *Exchange) refuse(err error) (string, bool, *Failure) {
+	var f *Failure
+	switch {
+	case errors.Is(err, sasl.ErrAuthn) && e.verdict != nil:
+		return e.fail(e.verdict.Condition, e.verdict.Cause)
+	case errors.As(err, &f):
+		return e.fail(f.Condition, f.Cause)
+	}
+	return e.fail(MalformedRequest, err)
+}
+
+func (e *Exchange) fail(condition string, cause error) (string, bool, *Failure) {
+	e.ended = true
+	return "", true, &Failure{Condition: condition, Cause: cause, User: e.claimed}
+}
+
+// account is whom a claimed name stands for.
+type account struct {
+	jid         jid.JID // zero if the name cannot be a user's
+	name        string  // the id, or the name as claimed if it cannot be one
+	credentials storage.Credentials
+	unknown     error // why there is no such user; nil if there is
+}
+
+// lookup finds whom the client claims to be. A name that cannot be a user's is
+// an unknown user.
+func (e *Exchange) lookup(name string) (account, *Failure) {
+	e.claimed = claimed(name)
+	j, err := jid.New(name, e.host, "")
+	if err == nil && j.Local() == "" {
+		err = jid.ErrMalformed
+	}
+	if err != nil {
+		return account{name: name, unknown: err}, nil
+	}
+	acc := account{jid: j, name: j.Local()}
+	acc.credentials, err = e.a.users.Credentials(e.ctx, acc.name)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		acc.credentials, acc.unknown = storage.Credentials{}, err
+	case err != nil:
+		return account{}, &Failure{Condition: TemporaryAuthFailure, Cause: err}
+	}
+	return acc, nil
+}
+
+// accept ends the exchange's check of who the client is: the authorization
+// identity must be absent or the user's own bare JID (RFC 6120 section 6.3.8),
+// which some clients always send.
+func (e *Exchange) accept(acc account, authzid string) *Failure {
+	if authzid != "" {
+		j, err := jid.Parse(authzid)
+		if err != nil {
+			return &Failure{Condition: InvalidAuthzid, Cause: err}
+		}
+		if j != acc.jid {
+			return &Failure{Condition: InvalidAuthzid, Cause: fmt.Errorf("%s may not act as %s", acc.jid, j)}
+		}
+	}
+	e.user = acc.name
+	return nil
+}
+
+// permitPlain is what sasl.Plain asks once it has split the message.
+func (e *Exchange) permitPlain(n *sasl.Negotiator) bool {
+	name, password, authzid := n.Credentials()
+	e.verdict = e.checkPlain(string(name), string(password), string(authzid))
+	return e.verdict == nil
+}
+
+func (e *Exchange) checkPlain(name, password, authzid string) *Failure {
+	// RFC 4616 section 2: neither may be empty, all is UTF-8.
+	if name == "" || password == "" || !utf8.ValidString(name+password+authzid) {
+		return &Failure{Condition: MalformedRequest, Cause: errors.New("PLAIN: a part is empty or not UTF-8")}
+	}
+	acc, f := e.lookup(name)
+	if f != nil {
+		return f
+	}
+	ok, err := check(acc.credentials, password, e.a.decoy(e.a.plainKeys(), acc.name))
+	switch {
+	case err != nil:
+		return &Failure{Condition: TemporaryAuthFailure, Cause: err}
+	case acc.unknown != nil:
+		return &Failure{Condition: NotAuthorized, Cause: acc.unknown}
+	case !ok:
+		return &Failure{Condition: NotAuthorized, Cause: errWrongPassword}
+	}
+	return e.accept(acc, authzid)
+}
+
+// decode64 decodes base64 as RFC 6120 section 13.9.1 wants it: nothing but the
+// alphabet, padded, no stray bits. The standard decoder skips line ends.
+func decode64(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line end within base64")
+	}
+	return base64.StdEncoding.Strict().DecodeString(s)
+}
