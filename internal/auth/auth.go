@@ -133,4 +133,3 @@ func (a *Authenticator) plainKeys() string {
 	}
 	return byCost()[0]
 }
-

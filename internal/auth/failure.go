@@ -46,12 +46,13 @@ func (f *Failure) Unwrap() error { return f.Cause }
 
 // claimed cuts a user name to what a Failure may carry.
 func claimed(name string) string {
-	if len(name) > maxClaimed {
-		n := maxClaimed
-		for n > 0 && !utf8.RuneStart(name[n]) {
-			n--
-		}
-		name = name[:n]
+	name = strings.ToValidUTF8(name, "\ufffd")
+	if len(name) <= maxClaimed {
+		return name
 	}
-	return strings.ToValidUTF8(name, "\ufffd")
+	n := maxClaimed
+	for !utf8.RuneStart(name[n]) {
+		n--
+	}
+	return name[:n]
 }
