@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/jid"
 	"rollcall/storage"
 )
 
@@ -64,7 +65,7 @@ func TestPlain(t *testing.T) {
 		{"stray bits", "AHVzZXIAcGVuY2ls" + "QR==", "", IncorrectEncoding},
 		{"line end", encode("\x00user\x00pencil") + "\n", "", IncorrectEncoding},
 		{"equals sign first", "=AAA", "", IncorrectEncoding},
-		{"too long", strings.Repeat("A", maxText+4), "", MalformedRequest},
+		{"too long", encode("\x00user\x00" + strings.Repeat("x", 12300)), "", MalformedRequest},
 		{"not too long", encode("\x00user\x00" + strings.Repeat("x", 12000)), "", NotAuthorized},
 	}
 	for _, tt := range tests {
@@ -84,6 +85,19 @@ func TestPlain(t *testing.T) {
 				t.Error("step after the end changed the user")
 			}
 		})
+	}
+}
+
+// TestPlainCause sees that the log can tell what the client cannot.
+func TestPlainCause(t *testing.T) {
+	a := newAuthenticator(t, newUsers(t))
+	for user, want := range map[string]error{
+		"user": errWrongPassword, "nobody": storage.ErrNotFound, "no one": jid.ErrMalformed,
+	} {
+		_, _, f := talk(t, start(t, a, plainName), encode("\x00"+user+"\x00x"))
+		if conditionOf(f) != NotAuthorized || !errors.Is(f, want) || f.User != user {
+			t.Errorf("%s: %v, user %q; want %v", user, f, f.User, want)
+		}
 	}
 }
 

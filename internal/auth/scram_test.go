@@ -4,15 +4,17 @@ import (
 	"crypto/pbkdf2"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"rollcall/internal/jid"
 	"rollcall/storage"
 )
 
 // finalMessage makes client-final-message as a client with that password would,
-// from the two messages before it.
+// from the two messages before it; extra follows the nonce.
 func finalMessage(t testing.TB, mechanism, password, binding, bare, serverFirst, extra string) string {
 	t.Helper()
 	var nonce, salt string
@@ -147,6 +149,7 @@ func TestScramFinal(t *testing.T) {
 		name, gs2, bare, binding, extra, password string
 		change                                    func(string) string
 		user, condition                           string
+		cause                                     error
 	}{
 		{name: "right", user: "user"},
 		{name: "other case", bare: "n=USER,r=abc", user: "user"},
@@ -155,25 +158,26 @@ func TestScramFinal(t *testing.T) {
 		{name: "comma", gs2: "n,a=a=2Cb@example.com,", bare: "n=a=2Cb,r=abc", user: "a,b"},
 		{name: "equals sign", gs2: "n,a=a=3Db@example.com,", bare: "n=a=3Db,r=abc", user: "a=b"},
 		{name: "extensions", bare: "n=user,r=abc,x=1", extra: ",y=2,z=3==", user: "user"},
-		{name: "wrong password", password: "pencils", condition: NotAuthorized},
-		{name: "unknown user", bare: "n=nobody,r=abc", condition: NotAuthorized},
-		{name: "no such local part", bare: "n=us er,r=abc", condition: NotAuthorized},
-		{name: "no keys", bare: "n=plain,r=abc", condition: NotAuthorized},
+		{name: "wrong password", password: "pencils", condition: NotAuthorized, cause: errWrongPassword},
+		{name: "unknown user", bare: "n=nobody,r=abc", condition: NotAuthorized, cause: storage.ErrNotFound},
+		{name: "no such local part", bare: "n=us er,r=abc", condition: NotAuthorized, cause: jid.ErrMalformed},
+		{name: "no keys", bare: "n=plain,r=abc", condition: NotAuthorized, cause: errNoKeys},
 		{name: "no credentials", bare: "n=bare,r=abc", condition: NotAuthorized},
 		{name: "foreign authzid", gs2: "n,a=plain@example.com,", condition: InvalidAuthzid},
 		{name: "full JID", gs2: "n,a=user@example.com/r,", condition: InvalidAuthzid},
 		{name: "foreign authzid, wrong password", gs2: "n,a=plain@example.com,", password: "x", condition: NotAuthorized},
-		{name: "other binding", gs2: "y,,", binding: "n,,", condition: NotAuthorized},
+		{name: "other binding", gs2: "y,,", binding: "n,,", condition: NotAuthorized, cause: errBinding},
 		{name: "authzid left out of the binding", gs2: "n,a=user@example.com,", binding: "n,,", condition: NotAuthorized},
-		{name: "other nonce", change: replace("r=abc", "r=abd"), condition: NotAuthorized},
-		{name: "long proof", change: func(s string) string { return cut(s) + ",p=" + encode(strings.Repeat("x", 33)) }, condition: NotAuthorized},
-		{name: "SHA-1's proof", change: func(s string) string { return cut(s) + ",p=" + encode(strings.Repeat("x", 20)) }, condition: NotAuthorized},
+		{name: "other nonce", change: replace("r=abc", "r=abd"), condition: NotAuthorized, cause: errForeign},
+		{name: "longer nonce, rightly signed", extra: "X", condition: NotAuthorized, cause: errForeign},
+		{name: "long proof", change: func(s string) string { return cut(s) + ",p=" + encode(strings.Repeat("x", 33)) }, condition: NotAuthorized, cause: errProofLength},
+		{name: "SHA-1's proof", change: func(s string) string { return cut(s) + ",p=" + encode(strings.Repeat("x", 20)) }, condition: NotAuthorized, cause: errProofLength},
 		{name: "empty proof", change: func(s string) string { return cut(s) + ",p=" }, condition: NotAuthorized},
 		{name: "no proof", change: cut, condition: MalformedRequest},
 		{name: "proof not base64", change: func(s string) string { return cut(s) + ",p=!" }, condition: MalformedRequest},
 		{name: "proof with line end", change: func(s string) string { return s + "\n" }, condition: MalformedRequest},
 		{name: "something behind the proof", change: func(s string) string { return s + ",x=y" }, condition: MalformedRequest},
-		{name: "mandatory extension", extra: ",m=1", condition: MalformedRequest},
+		{name: "mandatory extension", extra: ",m=1", condition: MalformedRequest, cause: errMandatory},
 		{name: "malformed extension", extra: ",xy", condition: MalformedRequest},
 		{name: "no binding", change: replace("c=", "d="), condition: MalformedRequest},
 		{name: "no nonce", change: replace(",r=", ",s="), condition: MalformedRequest},
@@ -203,8 +207,11 @@ func TestScramFinal(t *testing.T) {
 				if strings.HasPrefix(decode(t, end), "v=") != (f == nil) {
 					t.Errorf("end %q", decode(t, end))
 				}
-				if f != nil && f.User == "" {
-					t.Error("failure without the claimed name")
+				if f != nil && (f.User == "" || f.Cause == nil) {
+					t.Errorf("failure %+v", f)
+				}
+				if tt.cause != nil && !errors.Is(f, tt.cause) {
+					t.Errorf("cause %v, want %v", f.Cause, tt.cause)
 				}
 			})
 		}
