@@ -45,6 +45,7 @@ type Authenticator struct {
 	iterations int
 	secret     []byte
 	nonce      func() string // the server's part of a SCRAM nonce
+	derive     deriver
 }
 
 // New returns an Authenticator, or an error that says which field is wrong.
@@ -62,6 +63,7 @@ func New(c Config) (*Authenticator, error) {
 		iterations: c.Iterations,
 		secret:     slices.Clone(c.Secret),
 		nonce:      randomNonce,
+		derive:     derive,
 	}, nil
 }
 

@@ -85,14 +85,14 @@ func NewCredentials(password string, iterations int) (storage.Credentials, error
 // How long it takes does not depend on how much of the password is right.
 func Verify(c storage.Credentials, password string) bool {
 	decoy := storage.SCRAMKeys{Mechanism: scramSHA256, Salt: make([]byte, saltSize), Iterations: MinIterations}
-	ok, err := check(c, password, decoy)
+	ok, err := check(c, password, decoy, derive)
 	return ok && err == nil
 }
 
 // check is Verify that works on decoy when the credentials have no usable keys,
 // so that a user without any costs as much. Keys for decoy's mechanism are used
-// before others. The error is that of the key derivation.
-func check(c storage.Credentials, password string, decoy storage.SCRAMKeys) (bool, error) {
+// before others. The error is that of derive.
+func check(c storage.Credentials, password string, decoy storage.SCRAMKeys, derive deriver) (bool, error) {
 	prepared, forbidden := prepare(password)
 	if forbidden != nil {
 		// It belongs to nobody, but that must not show in the time it takes.
@@ -131,6 +131,9 @@ func keysFor(c storage.Credentials, mechanism string) (storage.SCRAMKeys, bool) 
 	}
 	return storage.SCRAMKeys{}, false
 }
+
+// deriver is what derive is; tests count its calls.
+type deriver func(mechanism, password string, salt []byte, iterations int) (storage.SCRAMKeys, error)
 
 // derive computes the keys of RFC 5802 section 3 from a prepared password.
 func derive(mechanism, password string, salt []byte, iterations int) (storage.SCRAMKeys, error) {

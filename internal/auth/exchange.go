@@ -169,7 +169,7 @@ func (e *Exchange) checkPlain(name, password, authzid string) *Failure {
 	if f != nil {
 		return f
 	}
-	ok, err := check(acc.credentials, password, e.a.decoy(e.a.plainKeys(), acc.name))
+	ok, err := check(acc.credentials, password, e.a.decoy(e.a.plainKeys(), acc.name), e.a.derive)
 	switch {
 	case err != nil:
 		return &Failure{Condition: TemporaryAuthFailure, Cause: err}
