@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// Config is the whole tree. The yaml tags are the keys of the file.
+// Config is the whole tree. The yaml tags are the keys of the file, the enum tags
+// the values that a key may have.
 type Config struct {
 	Hosts   []string `yaml:"hosts"`    // virtual hosts, canonical domains (RFC 7622), at least one
 	DataDir string   `yaml:"data_dir"` // Load makes it relative to the file's folder
@@ -30,15 +31,15 @@ type Config struct {
 
 // Log says what is logged and how.
 type Log struct {
-	Level  LogLevel  `yaml:"level"`
-	Format LogFormat `yaml:"format"`
+	Level  LogLevel  `yaml:"level" enum:"debug info warn error"`
+	Format LogFormat `yaml:"format" enum:"text json"`
 }
 
 // TLS is the one TLS configuration of all listeners.
 type TLS struct {
 	// Certificates may be empty: a self-signed one is then made in DataDir.
 	Certificates []Certificate `yaml:"certificates"`
-	MinVersion   TLSVersion    `yaml:"min_version"`
+	MinVersion   TLSVersion    `yaml:"min_version" enum:"1.2 1.3"`
 }
 
 // Certificate is a PEM chain and its private key. Load makes both paths relative
@@ -58,7 +59,7 @@ type Listen struct {
 // TCPListener accepts XMPP over TCP (RFC 6120).
 type TCPListener struct {
 	Address         string  `yaml:"address"` // host:port; no host means every address
-	TLS             TLSMode `yaml:"tls"`
+	TLS             TLSMode `yaml:"tls" enum:"starttls direct none"`
 	RequireTLS      bool    `yaml:"require_tls"`       // no SASL before TLS
 	PlainWithoutTLS bool    `yaml:"plain_without_tls"` // offer SASL PLAIN on an unencrypted stream
 	AllowInsecure   bool    `yaml:"allow_insecure"`
@@ -68,7 +69,7 @@ type TCPListener struct {
 // TLSNone.
 type HTTPListener struct {
 	Address         string  `yaml:"address"`
-	TLS             TLSMode `yaml:"tls"`
+	TLS             TLSMode `yaml:"tls" enum:"direct none"`
 	PlainWithoutTLS bool    `yaml:"plain_without_tls"`
 	AllowInsecure   bool    `yaml:"allow_insecure"`
 	BOSH            bool    `yaml:"bosh"`
@@ -98,7 +99,7 @@ type Limits struct {
 
 // Session is the life of bound sessions.
 type Session struct {
-	ResourceConflict ResourceConflict `yaml:"resource_conflict"`
+	ResourceConflict ResourceConflict `yaml:"resource_conflict" enum:"replace refuse rename"`
 	ShutdownTime     time.Duration    `yaml:"shutdown_time"`
 }
 
@@ -114,15 +115,15 @@ type BOSH struct {
 
 // Storage chooses a back end for each need.
 type Storage struct {
-	Users    UserStore     `yaml:"users"`
-	Presence PresenceStore `yaml:"presence"`
+	Users    UserStore     `yaml:"users" enum:"sqlite"`
+	Presence PresenceStore `yaml:"presence" enum:"memory"`
 	SQLite   SQLite        `yaml:"sqlite"`
 }
 
 // SQLite is the embedded store of users and projects.
 type SQLite struct {
 	Path      string    `yaml:"path"` // relative to DataDir; see Config.SQLitePath
-	Passwords Passwords `yaml:"passwords"`
+	Passwords Passwords `yaml:"passwords" enum:"scram plain"`
 }
 
 // Modules holds one entry per module.
@@ -251,7 +252,9 @@ func Default() *Config {
 				{Address: ":5222", TLS: TLSStartTLS, RequireTLS: true},
 				{Address: ":5223", TLS: TLSDirect, RequireTLS: true},
 			},
-			HTTP:    []HTTPListener{defaultHTTP()},
+			HTTP: []HTTPListener{
+				{Address: ":5280", TLS: TLSNone, BOSH: true, TrustedProxies: []string{}},
+			},
 			Metrics: "127.0.0.1:9280",
 		},
 		Auth: Auth{SCRAMIterations: 4096, Attempts: 5},
@@ -279,10 +282,6 @@ func Default() *Config {
 			Example:  Example{Greeting: "Hello from rollcall"},
 		},
 	}
-}
-
-func defaultHTTP() HTTPListener {
-	return HTTPListener{Address: ":5280", TLS: TLSNone, BOSH: true, TrustedProxies: []string{}}
 }
 
 // ServiceHost is the host of a service at a virtual host: the pattern with every
