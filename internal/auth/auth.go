@@ -110,8 +110,7 @@ func (a *Authenticator) Start(host, mechanism string, plain bool) (*Exchange, *F
 }
 
 // decoy returns keys for a user who has none: always the same for the same
-// name, and no password fits them (RFC 5802 section 9 wants no hint of who
-// exists).
+// name, and no password fits them.
 func (a *Authenticator) decoy(mechanism, user string) storage.SCRAMKeys {
 	about := mechanism + "\x00" + user
 	newHash := hashOf(mechanism)
