@@ -47,6 +47,7 @@ func BenchmarkSetChangeParallel(b *testing.B) {
 	fill(b, p, 100_000)
 	states := thousandStates()
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
 			c := states[i%len(states)]
