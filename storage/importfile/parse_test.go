@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -175,9 +176,16 @@ func TestNesting(t *testing.T) {
 		`{"users":[{"id":` + strings.Repeat(`{"a":`, depth),
 		`{"x":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "}",
 	} {
-		_, problems := importfile.Parse("f.json", []byte(text))
+		data := []byte(text)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, problems := importfile.Parse("f.json", data)
+		runtime.ReadMemStats(&after)
 		if err := problems.Err(); err == nil || !strings.Contains(err.Error(), "exceeded max depth") {
 			t.Errorf("%.20s...: %v", text, err)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+			t.Errorf("%.20s...: %d bytes allocated", text, n)
 		}
 	}
 }
