@@ -1,0 +1,242 @@
+package xmlscan
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"mellium.im/xmpp/stream"
+)
+
+// checkText checks the character data b[from:to].
+func checkText(b []byte, from, to int) error {
+	if i := bytes.Index(b[from:to], []byte("]]>")); i >= 0 {
+		return &Error{stream.NotWellFormed.Err, from + i, "']]>' in text"}
+	}
+	return checkValue(b, from, to)
+}
+
+// checkValue checks characters and references in b[from:to].
+func checkValue(b []byte, from, to int) error {
+	if err := checkChars(b, from, to); err != nil {
+		return err
+	}
+	for i := from; i < to; {
+		at := bytes.IndexByte(b[i:to], '&')
+		if at < 0 {
+			return nil
+		}
+		i += at
+		semicolon := bytes.IndexByte(b[i:min(to, i+maxReference)], ';')
+		if semicolon < 0 {
+			return &Error{stream.NotWellFormed.Err, i, "'&' without a reference"}
+		}
+		if _, ok := reference(b[i+1 : i+semicolon]); !ok {
+			if b[i+1] == '#' {
+				return &Error{stream.NotWellFormed.Err, i, "bad character reference"}
+			}
+			return &Error{stream.RestrictedXML.Err, i, "undefined entity"} // RFC 6120 section 11.1
+		}
+		i += semicolon + 1
+	}
+	return nil
+}
+
+// maxReference bounds the length of a reference; longer names than this are no
+// better than undefined ones.
+const maxReference = 64
+
+// reference is the character that &name; stands for.
+func reference(name []byte) (rune, bool) {
+	switch string(name) {
+	case "lt":
+		return '<', true
+	case "gt":
+		return '>', true
+	case "amp":
+		return '&', true
+	case "apos":
+		return '\'', true
+	case "quot":
+		return '"', true
+	}
+	if len(name) < 2 || name[0] != '#' {
+		return 0, false
+	}
+	digits, base := string(name[1:]), 10
+	if digits[0] == 'x' {
+		digits, base = digits[1:], 16
+	}
+	if strings.HasPrefix(digits, "+") || strings.HasPrefix(digits, "-") || strings.Contains(digits, "_") {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, base, 32)
+	if err != nil || n > utf8.MaxRune || !isChar(rune(n)) {
+		return 0, false
+	}
+	return rune(n), true
+}
+
+// isChar is production 2 of XML 1.0.
+func isChar(r rune) bool {
+	return r == '\t' || r == '\n' || r == '\r' ||
+		r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= utf8.MaxRune
+}
+
+// checkChars checks that b[from:to] is UTF-8 (RFC 6120 section 11.6) of
+// characters that XML allows.
+func checkChars(b []byte, from, to int) error {
+	for i := from; i < to; {
+		c := b[i]
+		if c < utf8.RuneSelf {
+			if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
+				return &Error{stream.NotWellFormed.Err, i, "control character"}
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRune(b[i:to])
+		if r == utf8.RuneError && n <= 1 {
+			return &Error{stream.UnsupportedEncoding.Err, i, "not UTF-8"}
+		}
+		if !isChar(r) {
+			return &Error{stream.NotWellFormed.Err, i, "character that XML forbids"}
+		}
+		i += n
+	}
+	return nil
+}
+
+// checkDecl checks an XML declaration (XML 1.0 section 2.8).
+func checkDecl(b []byte) error {
+	malformed := &Error{stream.NotWellFormed.Err, 0, "XML declaration"}
+	i, end := len("<?xml"), len(b)-len("?>")
+	var names []string
+	for {
+		spaced := i < end && isSpace(b[i])
+		for i < end && isSpace(b[i]) {
+			i++
+		}
+		if i == end {
+			break
+		}
+		a, next, err := parseAttr(b, i, end)
+		if err != nil || !spaced {
+			return malformed
+		}
+		value := string(a.value.in(b))
+		switch name := string(a.name.in(b)); name {
+		case "version":
+			if !strings.HasPrefix(value, "1.") || strings.Trim(value[2:], "0123456789") != "" || len(value) < 3 {
+				return malformed
+			}
+		case "encoding":
+			if !strings.EqualFold(value, "utf-8") {
+				return &Error{stream.UnsupportedEncoding.Err, 0, "encoding " + strconv.Quote(value[:min(len(value), 32)])}
+			}
+		case "standalone":
+			if value != "yes" && value != "no" {
+				return malformed
+			}
+		default:
+			return malformed
+		}
+		names = append(names, string(a.name.in(b)))
+		if len(names) > 3 {
+			return malformed
+		}
+		i = next
+	}
+	switch strings.Join(names, " ") {
+	case "version", "version encoding", "version standalone", "version encoding standalone":
+		return nil
+	}
+	return malformed
+}
+
+// Unescape resolves the references in a value that a Scanner accepted, and turns
+// white space into spaces (XML 1.0 section 3.3.3).
+func Unescape(raw []byte) string {
+	if bytes.IndexAny(raw, "&\t\r\n") < 0 {
+		return string(raw)
+	}
+	return string(appendUnescaped(make([]byte, 0, len(raw)), raw, true))
+}
+
+func appendUnescaped(dst, raw []byte, value bool) []byte {
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c == '&':
+			if end := bytes.IndexByte(raw[i:], ';'); end > 0 {
+				if r, ok := reference(raw[i+1 : i+end]); ok {
+					dst = utf8.AppendRune(dst, r)
+					i += end
+					continue
+				}
+			}
+			dst = append(dst, c)
+		case c == '\r':
+			// XML 1.0 section 2.11.
+			if i+1 < len(raw) && raw[i+1] == '\n' {
+				i++
+			}
+			if value {
+				dst = append(dst, ' ')
+			} else {
+				dst = append(dst, '\n')
+			}
+		case value && (c == '\t' || c == '\n'):
+			dst = append(dst, ' ')
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// AppendText appends s as character data. What XML cannot carry becomes U+FFFD.
+func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, false) }
+
+// AppendAttr appends s as an attribute value in single or double quotes.
+func AppendAttr(dst []byte, s string) []byte { return appendEscaped(dst, s, true) }
+
+func appendEscaped(dst []byte, s string, value bool) []byte {
+	from := 0
+	for i := 0; i < len(s); {
+		if c := s[i]; c >= ' ' && c < utf8.RuneSelf && c != '<' && c != '>' && c != '&' && c != '\'' && c != '"' {
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		esc := ""
+		switch {
+		case r == '<':
+			esc = "&lt;"
+		case r == '>':
+			esc = "&gt;"
+		case r == '&':
+			esc = "&amp;"
+		case r == '\'' && value:
+			esc = "&apos;"
+		case r == '"' && value:
+			esc = "&quot;"
+		case r == '\t' && value:
+			esc = "&#9;"
+		case r == '\n' && value:
+			esc = "&#10;"
+		case r == '\r':
+			esc = "&#13;"
+		case r == utf8.RuneError && n == 1, !isChar(r):
+			esc = "\uFFFD"
+		default:
+			i += n
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		dst = append(dst, esc...)
+		i += n
+		from = i
+	}
+	return append(dst, s[from:]...)
+}

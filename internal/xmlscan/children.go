@@ -1,0 +1,180 @@
+package xmlscan
+
+import (
+	"bytes"
+	"iter"
+)
+
+// Child is an element directly inside another one.
+type Child struct {
+	Local []byte
+	// Space is the namespace name; nil when the prefix is declared further out.
+	Space []byte
+	Attrs []Attr
+	Raw   []byte
+	Inner []byte
+}
+
+// Attr returns the raw value of an attribute, nil when there is none.
+func (c *Child) Attr(name string) []byte {
+	for i := range c.Attrs {
+		if string(c.Attrs[i].Name) == name {
+			return c.Attrs[i].Value
+		}
+	}
+	return nil
+}
+
+// Children walks over the elements directly inside the content of an element
+// that a Scanner accepted. space is the default namespace there.
+func Children(inner []byte, space string) iter.Seq[Child] {
+	return func(yield func(Child) bool) {
+		for i := 0; i < len(inner); {
+			from, open, to := nextTag(inner, i)
+			if from < 0 {
+				return
+			}
+			c := child(inner[from:open], space)
+			end := open
+			if inner[open-2] != '/' {
+				end, to = closing(inner, open)
+				c.Inner = inner[open:end]
+				end = to
+			}
+			c.Raw = inner[from:end]
+			if !yield(c) {
+				return
+			}
+			i = end
+		}
+	}
+}
+
+// nextTag finds the next tag at or after i: where it begins and ends.
+func nextTag(b []byte, i int) (from, open, to int) {
+	for i < len(b) {
+		at := bytes.IndexByte(b[i:], '<')
+		if at < 0 {
+			break
+		}
+		i += at
+		if bytes.HasPrefix(b[i:], []byte(cdata)) {
+			end := bytes.Index(b[i:], []byte("]]>"))
+			if end < 0 {
+				break
+			}
+			i += end + 3
+			continue
+		}
+		end := tagEnd(b, i)
+		return i, end, end
+	}
+	return -1, -1, -1
+}
+
+// tagEnd is where the tag at i ends.
+func tagEnd(b []byte, i int) int {
+	var quote byte
+	for ; i < len(b); i++ {
+		switch c := b[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '>':
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+// closing finds the end tag of an element whose content begins at i.
+func closing(b []byte, i int) (inner, end int) {
+	depth := 1
+	for {
+		from, to, _ := nextTag(b, i)
+		switch {
+		case from < 0:
+			return len(b), len(b)
+		case b[from+1] == '/':
+			depth--
+		case b[to-2] != '/':
+			depth++
+		}
+		if depth == 0 {
+			return from, to
+		}
+		i = to
+	}
+}
+
+// child reads an accepted start tag.
+func child(tag []byte, space string) Child {
+	end := len(tag) - 1
+	if tag[end-1] == '/' {
+		end--
+	}
+	i, colon := scanName(tag, 1, end)
+	if i < 0 {
+		return Child{}
+	}
+	c := Child{Local: tag[1:i]}
+	prefix := []byte(nil)
+	if colon >= 0 {
+		prefix, c.Local = tag[1:colon], tag[colon+1:i]
+	} else {
+		c.Space = []byte(space)
+	}
+	for {
+		for i < end && isSpace(tag[i]) {
+			i++
+		}
+		if i >= end {
+			return c
+		}
+		a, next, err := parseAttr(tag, i, end)
+		if err != nil {
+			return c
+		}
+		at := Attr{Name: a.name.in(tag), Value: a.value.in(tag), Quote: a.quote}
+		c.Attrs = append(c.Attrs, at)
+		if isDecl(at.Name) && string(bytes.TrimPrefix(at.Name[len("xmlns"):], []byte(":"))) == string(prefix) {
+			c.Space = []byte(Unescape(at.Value))
+		}
+		i = next
+	}
+}
+
+// Text is the character data directly inside an element that a Scanner accepted.
+func Text(inner []byte) string {
+	if bytes.IndexByte(inner, '<') < 0 {
+		return string(appendUnescaped(nil, inner, false))
+	}
+	var out []byte
+	for i := 0; i < len(inner); {
+		at := bytes.IndexByte(inner[i:], '<')
+		if at < 0 {
+			out = appendUnescaped(out, inner[i:], false)
+			break
+		}
+		out = appendUnescaped(out, inner[i:i+at], false)
+		i += at
+		if rest := inner[i:]; bytes.HasPrefix(rest, []byte(cdata)) {
+			end := bytes.Index(rest, []byte("]]>"))
+			if end < 0 {
+				break
+			}
+			out = append(out, rest[len(cdata):end]...)
+			i += end + 3
+			continue
+		}
+		to := tagEnd(inner, i)
+		if inner[to-2] != '/' {
+			_, to = closing(inner, to)
+		}
+		i = to
+	}
+	return string(out)
+}

@@ -1,0 +1,87 @@
+package projects
+
+import (
+	"context"
+	"slices"
+
+	"rollcall/internal/jid"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// directoryChanged keeps memberships of people on this node true.
+func (c *community) directoryChanged(ctx context.Context, e *server.DirectoryChange) {
+	if e.Kind != storage.MemberAdded && e.Kind != storage.MemberRemoved {
+		return
+	}
+	bare, err := jid.New(e.User, c.host, "")
+	if err != nil {
+		c.m.failed("change", err, "user", e.User)
+		return
+	}
+	if r := c.room(e.Project); r != nil {
+		r.forget()
+	}
+	p := c.lock(bare, false)
+	if p == nil {
+		return
+	}
+	defer p.mu.Unlock()
+	if !p.known {
+		return
+	}
+	if e.Kind == storage.MemberAdded {
+		c.memberAdded(ctx, e.Batch, p, e.Project)
+	} else {
+		c.memberRemoved(ctx, e.Batch, p, e.Project)
+	}
+}
+
+// memberAdded lets p and the members of a project see each other, unless they do
+// already.
+func (c *community) memberAdded(ctx context.Context, b *server.Batch, p *person, project string) {
+	before := p.view.Load().projects
+	at, had := slices.BinarySearch(before, project)
+	if had {
+		return
+	}
+	if err := c.m.o.Presence.Join(ctx, p.key, c.key(project)); err != nil {
+		c.m.failed("join", err, "user", p.bare.String())
+	}
+	p.publish(slices.Insert(slices.Clone(before), at, project))
+	c.join(project, p)
+	for _, o := range c.others(p, []string{project}) {
+		v := o.view.Load()
+		if len(shared(nil, before, v.projects)) > 0 {
+			continue
+		}
+		for _, s := range v.readers {
+			c.describe(b, p, o, s)
+		}
+		for _, s := range p.view.Load().readers {
+			c.describe(b, o, p, s)
+		}
+	}
+}
+
+// memberRemoved is the end of that, for those who share no other project.
+func (c *community) memberRemoved(ctx context.Context, b *server.Batch, p *person, project string) {
+	before := p.view.Load().projects
+	at, had := slices.BinarySearch(before, project)
+	if !had {
+		return
+	}
+	if err := c.m.o.Presence.Leave(ctx, p.key, c.key(project)); err != nil {
+		c.m.failed("leave", err, "user", p.bare.String())
+	}
+	affected := c.others(p, []string{project})
+	after := slices.Delete(slices.Clone(before), at, at+1)
+	p.publish(after)
+	c.part(project, p)
+	for _, o := range affected {
+		if len(shared(nil, after, o.view.Load().projects)) == 0 {
+			c.conceal(b, p, o)
+			c.conceal(b, o, p)
+		}
+	}
+}

@@ -1,0 +1,164 @@
+// Package projects is the product's heart: people who share a project see each
+// other's presence, and everybody who asks the project's service host learns who
+// of it is online.
+//
+// Each virtual host is a community of its own. A community keeps a person for
+// every user who has been available on this node (person.go), and a room for
+// every project that such people share (rooms.go). events.go turns hook events
+// into changes of the presence store and into what others are told; changes.go
+// does the same for memberships; service.go and queries.go answer at the service
+// host.
+package projects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// Options are what a Module is made of.
+type Options struct {
+	// ServiceHost is the name of the service host at a virtual host, which stands
+	// in for "@HOST@".
+	ServiceHost string
+	// Grace is how long a user whose last connection is gone still counts as
+	// online.
+	Grace time.Duration
+	// LegacyShows takes the show "offline" for "invisible".
+	LegacyShows bool
+	// Directory knows the projects and their members.
+	Directory storage.Projects
+	// Presence keeps who is online.
+	Presence storage.Presence
+}
+
+// Module implements server.Module.
+type Module struct {
+	o           Options
+	host        *server.Host
+	communities map[string]*community // by virtual host
+	failures    *prometheus.CounterVec
+}
+
+var (
+	_ server.Module    = (*Module)(nil)
+	_ server.Validator = (*Module)(nil)
+	_ server.Stopper   = (*Module)(nil)
+)
+
+// New makes the module.
+func New(o Options) *Module { return &Module{o: o} }
+
+// Name implements server.Module.
+func (m *Module) Name() string { return "projects" }
+
+// Validate implements server.Validator.
+func (m *Module) Validate() error {
+	switch {
+	case m.o.Directory == nil || m.o.Presence == nil:
+		return errors.New("no store")
+	case m.o.Grace < 0:
+		return fmt.Errorf("grace of %s", m.o.Grace)
+	}
+	return nil
+}
+
+// The priorities of hook handlers, those of the system rollcall replaces.
+const (
+	priorityAvailable = 50
+	prioritySet       = 100
+	priorityRemove    = 50
+	// priorityChange comes after the rosters': a client takes presence only from
+	// people it has in its roster.
+	priorityChange = 100
+)
+
+// Start implements server.Module.
+func (m *Module) Start(h *server.Host) error {
+	m.host = h
+	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rollcall_projects_store_failures_total", Help: "Store calls of the projects module that failed.",
+	}, []string{"call"})
+	if err := h.Metrics(m.failures); err != nil {
+		return err
+	}
+	m.communities = make(map[string]*community)
+	for i, host := range h.Domains() {
+		service, err := jid.New("", strings.ReplaceAll(m.o.ServiceHost, "@HOST@", host), "")
+		if err != nil {
+			return err
+		}
+		c := newCommunity(m, host, service, i > 0)
+		if err := h.Serve(service.String(), c); err != nil {
+			return err
+		}
+		m.communities[host] = c
+	}
+	h.ReservePresence(ns.Project)
+	h.OnUserAvailable(priorityAvailable, func(ctx context.Context, e *server.UserAvailable) {
+		m.of(e.Session.JID()).userAvailable(ctx, e)
+	})
+	h.OnSetPresence(prioritySet, func(ctx context.Context, e *server.SetPresence) {
+		m.of(e.Session.JID()).setPresence(ctx, e)
+	})
+	h.OnRemoveConnection(priorityRemove, func(ctx context.Context, e *server.RemoveConnection) {
+		m.of(e.JID).removeConnection(ctx, e)
+	})
+	h.OnProbe(priorityAvailable, func(ctx context.Context, e *server.Probe) {
+		m.of(e.To).probe(ctx, e)
+	})
+	h.OnDirectoryChange(priorityChange, func(ctx context.Context, e *server.DirectoryChange) {
+		for _, c := range m.communities {
+			c.directoryChanged(ctx, e)
+		}
+	})
+	return nil
+}
+
+// Stop implements server.Stopper: whoever was in the grace period is offline now.
+func (m *Module) Stop(ctx context.Context) error {
+	for _, c := range m.communities {
+		c.stop(ctx)
+	}
+	return nil
+}
+
+// of is the community of a local address.
+func (m *Module) of(j jid.JID) *community { return m.communities[j.Domain()] }
+
+// failed counts and logs a store call that did not work out.
+func (m *Module) failed(call string, err error, about ...any) {
+	m.failures.WithLabelValues(call).Inc()
+	m.host.Log().Error("store call failed", append(about, "call", call, "err", err)...)
+}
+
+// replacedGrace is the least time that a replaced connection's successor has to
+// become available before others learn that the old one is gone.
+const replacedGrace = 2 * time.Second
+
+// show is the state that a presence declares; hidden is a legacy "offline".
+func (m *Module) show(p *server.Presence) (show storage.Show, hidden bool) {
+	switch {
+	case !p.Available:
+		return storage.Offline, false
+	case m.o.LegacyShows && p.Declared == "offline":
+		return storage.Offline, true
+	}
+	switch p.Show {
+	case "dnd":
+		return storage.Busy, false
+	case "away", "xa":
+		return storage.Leave, false
+	default:
+		return storage.Online, false
+	}
+}

@@ -1,0 +1,172 @@
+package projects
+
+import (
+	"context"
+	"strconv"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// extension encodes the <x/> that goes with every presence to a co-member: the
+// user's state over all connections after the change, the store's revision, and
+// the projects that the two share (none in an unavailable presence).
+type extension struct {
+	status storage.Show
+	rev    uint64
+	listed []string // the projects that buf lists
+	buf    []byte
+}
+
+func (x *extension) encode(projects []string, available bool) []byte {
+	if !available {
+		projects = nil
+	}
+	if x.buf != nil && equal(x.listed, projects) {
+		return x.buf
+	}
+	x.listed = append(x.listed[:0], projects...)
+	b := append(x.buf[:0], "<x xmlns='"+ns.Project+"' status='"...)
+	b = strconv.AppendInt(b, int64(x.status), 10)
+	b = append(b, "' rev='"...)
+	b = strconv.AppendUint(b, x.rev, 10)
+	if len(projects) == 0 {
+		x.buf = append(b, "'/>"...)
+		return x.buf
+	}
+	b = append(b, "'>"...)
+	for _, id := range projects {
+		b = append(b, "<proj id='"...)
+		b = xmlscan.AppendAttr(b, id)
+		b = append(b, "'/>"...)
+	}
+	x.buf = append(b, "</x>"...)
+	return x.buf
+}
+
+func equal(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// announce tells a presence of p to every co-member on this node; p.fan is held.
+func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
+	x := extension{status: p.status, rev: p.rev}
+	projects := p.view.Load().projects
+	var common []string
+	for _, id := range projects {
+		r := c.room(id)
+		if r == nil {
+			continue
+		}
+		r.mu.RLock()
+		for o := range r.people {
+			v := o.view.Load()
+			if o == p || len(v.readers) == 0 {
+				continue
+			}
+			common = shared(common[:0], projects, v.projects)
+			if len(common) == 0 || common[0] != id {
+				continue // told in another of the projects they share
+			}
+			for _, s := range v.readers {
+				b.SendPresence(s, pr, x.encode(common, pr.Available))
+			}
+		}
+		r.mu.RUnlock()
+	}
+}
+
+// welcome tells a newcomer of every co-member on this node.
+func (c *community) welcome(b *server.Batch, p *person, s *server.Session) {
+	for _, o := range c.others(p, p.view.Load().projects) {
+		c.describe(b, o, p, s)
+	}
+}
+
+// describe tells one of p's sessions all that is shown of o, if they share a
+// project.
+func (c *community) describe(b *server.Batch, o, p *person, s *server.Session) {
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	common := shared(nil, o.view.Load().projects, p.view.Load().projects)
+	if len(common) == 0 {
+		return
+	}
+	x := extension{status: o.status, rev: o.rev}
+	for _, cn := range o.shown {
+		b.SendPresence(s, cn.presence, x.encode(common, true))
+	}
+}
+
+// conceal tells p's readers that what they saw of o is gone.
+func (c *community) conceal(b *server.Batch, o, p *person) {
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	x := extension{rev: o.rev}
+	for _, cn := range o.shown {
+		gone := server.Unavailable(cn.jid, cn.presence.At)
+		for _, s := range p.view.Load().readers {
+			b.SendPresence(s, gone, x.encode(nil, false))
+		}
+	}
+}
+
+// probe answers a co-member (RFC 6121 section 4.3.2).
+func (c *community) probe(ctx context.Context, e *server.Probe) {
+	from := e.From.JID()
+	if from.Domain() != c.host {
+		return
+	}
+	ok, err := c.acquainted(ctx, from, e.To)
+	if err != nil {
+		c.m.failed("projects_of", err, "user", from.String())
+		return
+	}
+	if !ok {
+		return
+	}
+	e.Answered = true
+	c.mu.RLock()
+	o, p := c.people[e.To], c.people[from.Bare()]
+	c.mu.RUnlock()
+	if o != nil && p != nil && o.visible() {
+		c.describe(e.Batch, o, p, e.From)
+		return
+	}
+	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from, "unavailable"))
+}
+
+func (p *person) visible() bool {
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	return len(p.shown) > 0
+}
+
+// acquainted reports whether two users share a project.
+func (c *community) acquainted(ctx context.Context, a, b jid.JID) (bool, error) {
+	of := func(j jid.JID) ([]string, error) {
+		list, err := c.m.o.Directory.ProjectsOf(ctx, j.Local())
+		ids := make([]string, len(list))
+		for i, pr := range list {
+			ids[i] = pr.ID
+		}
+		return ids, err
+	}
+	pa, err := of(a)
+	if err != nil {
+		return false, err
+	}
+	pb, err := of(b)
+	return len(shared(nil, pa, pb)) > 0, err
+}

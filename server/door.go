@@ -1,0 +1,161 @@
+package server
+
+import (
+	"errors"
+
+	"rollcall/internal/xmlscan"
+)
+
+// Transport is one client connection as the core sees it. A transport makes a
+// session with Server.NewSession, brings input by turns (Session.Begin) and
+// carries output through the methods below. The core calls them from any
+// goroutine, with the session's turn held or not; none of them waits for the
+// peer, and none begins a turn on its own goroutine.
+type Transport interface {
+	// Info describes the connection as it is now.
+	Info() Info
+	// Open answers the client's stream header; on a restart it is called again.
+	// It is called during the session's own turn only.
+	Open(h StreamHeader)
+	// Write queues one complete top-level element for the peer and copies el.
+	// It returns ErrOutboxFull when the peer takes too little of what was
+	// queued before, and nil when the connection is on its way down, in which
+	// case nothing more reaches the peer.
+	Write(el []byte) error
+	// Flush sends what was queued, now or as soon as the peer takes it.
+	Flush()
+	// Close sends what was queued, then the stream error if there is one, then
+	// the end of the stream, and releases the connection. Later calls do
+	// nothing.
+	Close(c Close)
+}
+
+// TLSStarter is a Transport that can turn to TLS in mid-stream (RFC 6120
+// section 5). StartTLS is called after <proceed/> was queued, at the end of
+// which the transport flushes it, forgets what the client sent ahead, and shakes
+// hands; the next thing it brings is a new stream header.
+type TLSStarter interface {
+	Transport
+	// CanStartTLS reports whether the connection is plain and has a certificate.
+	CanStartTLS() bool
+	StartTLS()
+}
+
+// ErrOutboxFull says that a peer reads too slowly: more than the limit waits
+// for it.
+var ErrOutboxFull = errors.New("server: outbox full")
+
+// Info describes a connection.
+type Info struct {
+	// Kind names the transport in logs and metrics, for example "tcp". The core
+	// never decides by it.
+	Kind string
+	// Remote is the peer's address, for logs.
+	Remote string
+	// Secure reports whether nobody on the way can read along.
+	Secure bool
+}
+
+// StreamHeader is a stream's opening in either direction (RFC 6120 section 4.7,
+// RFC 7395 section 3.4, XEP-0206 section 4). Values are not escaped.
+type StreamHeader struct {
+	ID      string // of the stream; only the server sends it
+	From    string
+	To      string
+	Lang    string
+	Version string // "1.0"; empty when the client gave none
+}
+
+// Listener says what holds for the sessions of one listener.
+type Listener struct {
+	// RequireTLS refuses authentication on a connection that is not secure.
+	RequireTLS bool
+	// PlainWithoutTLS offers PLAIN on a connection that is not secure.
+	PlainWithoutTLS bool
+	// AdvertiseSession lists the legacy session request of RFC 3921 among the
+	// features. It is answered in any case.
+	AdvertiseSession bool
+}
+
+// Outcome tells a transport what to expect after an element.
+type Outcome int
+
+// The outcomes.
+const (
+	// More: further elements of the same stream.
+	More Outcome = iota
+	// Restart: a new stream header (RFC 6120 section 4.3.3).
+	Restart
+	// Done: nothing; the session is closed and whatever still arrives is
+	// dropped.
+	Done
+)
+
+// Turn is a session's exclusive right to act: to be fed by its transport, to be
+// closed, to be timed out. It also gathers what the turn sends, to whomever, and
+// flushes it at the end. A Turn is used by one goroutine and not after End.
+type Turn struct {
+	Batch
+	s *Session
+}
+
+// Begin waits until the session is free and starts a turn.
+func (s *Session) Begin() *Turn {
+	s.mu.Lock()
+	t, _ := s.srv.turns.Get().(*Turn)
+	if t == nil {
+		t = new(Turn)
+	}
+	t.s, t.srv = s, s.srv
+	return t
+}
+
+// End ends the turn and flushes what it sent.
+func (t *Turn) End() {
+	s := t.s
+	s.mu.Unlock()
+	t.Flush()
+	t.s = nil
+	s.srv.turns.Put(t)
+}
+
+// Session is the session whose turn it is.
+func (t *Turn) Session() *Session { return t.s }
+
+// Open takes the client's stream header, the first or one after a restart.
+func (t *Turn) Open(h StreamHeader) Outcome {
+	defer t.guard("stream header")
+	t.s.open(t, h)
+	return t.outcome(More)
+}
+
+// Element takes the next complete element. el is not kept.
+func (t *Turn) Element(el *xmlscan.Element) Outcome {
+	defer t.guard("element")
+	return t.outcome(t.s.element(t, el))
+}
+
+// Hangup takes the client's polite end of the stream.
+func (t *Turn) Hangup() { t.s.close(t, Close{Reason: ReasonClient}) }
+
+// Close ends the session for a reason that the transport saw.
+func (t *Turn) Close(c Close) { t.s.close(t, c) }
+
+// MaxElement is the length in bytes that the next element may have: little
+// before authentication, more after it.
+func (t *Turn) MaxElement() int { return t.s.maxElement() }
+
+func (t *Turn) outcome(o Outcome) Outcome {
+	if t.s.phase == closed {
+		return Done
+	}
+	return o
+}
+
+// guard turns a panic into the end of this one session.
+func (t *Turn) guard(doing string) {
+	if p := recover(); p != nil {
+		t.srv.panicked(doing, p, "conn", t.s.conn, "jid", t.s.jid.String())
+		t.s.close(t, Close{Reason: ReasonInternal})
+	}
+}

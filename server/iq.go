@@ -1,0 +1,205 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/beevik/etree"
+	"mellium.im/xmpp/stanza"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+)
+
+// Scope says whom an iq request must be addressed to.
+type Scope uint8
+
+// The scopes; they can be combined.
+const (
+	// ToServer: a virtual host.
+	ToServer Scope = 1 << iota
+	// ToSelf: nobody, or the sender's own bare address.
+	ToSelf
+	// ToOther: another user's bare address.
+	ToOther
+)
+
+// IQ is a request of type get or set with exactly one child.
+type IQ struct {
+	*Stanza
+	// Scope is the one scope that the address falls in; 0 at a service host.
+	Scope Scope
+	// Space and Name are those of the child.
+	Space, Name string
+}
+
+// Set reports whether the request is of type set.
+func (iq *IQ) Set() bool { return iq.Type == "set" }
+
+// Payload parses the child.
+func (iq *IQ) Payload() (*etree.Element, error) {
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(iq.Append(nil, iq.From, iq.To)); err != nil {
+		return nil, fmt.Errorf("iq payload: %w", err)
+	}
+	for _, c := range doc.Root().ChildElements() {
+		return c, nil
+	}
+	return nil, Error(stanza.BadRequest, "the request has no child")
+}
+
+// Payload is the child of an iq result.
+type Payload interface {
+	// AppendXML appends the encoded child.
+	AppendXML(dst []byte) ([]byte, error)
+}
+
+// Raw is a Payload that is encoded already.
+type Raw []byte
+
+// AppendXML implements Payload.
+func (r Raw) AppendXML(dst []byte) ([]byte, error) { return append(dst, r...), nil }
+
+// Tree is a Payload as a tree; it must carry its xmlns attribute.
+type Tree struct{ *etree.Element }
+
+// AppendXML implements Payload.
+func (t Tree) AppendXML(dst []byte) ([]byte, error) {
+	w := bytes.NewBuffer(dst)
+	t.WriteTo(w, &etree.WriteSettings{AttrSingleQuote: true})
+	return w.Bytes(), nil
+}
+
+// IQHandler answers a request with the child of its result, nil for an empty
+// result, or with an error: a stanza.Error goes to the client, anything else is
+// logged and becomes internal-server-error. It runs on the sender's turn.
+type IQHandler func(ctx context.Context, iq *IQ) (Payload, error)
+
+type iqKey struct {
+	space, name string
+	scope       Scope
+}
+
+type iqEntry struct {
+	module string
+	handle IQHandler
+}
+
+// serveIQ routes an iq (RFC 6120 section 8.2.3, RFC 6121 section 8.5).
+func (s *Session) serveIQ(st *Stanza) {
+	request := st.Type == "get" || st.Type == "set"
+	switch {
+	case st.ID == "":
+		st.Reply(Error(stanza.BadRequest, "an iq needs an id"))
+		return
+	case request && st.Element.Children != 1:
+		st.Reply(Error(stanza.BadRequest, "a request has exactly one child"))
+		return
+	case !request && st.Type != "result" && st.Type != "error":
+		st.Reply(Error(stanza.BadRequest, "unknown type of iq"))
+		return
+	}
+	to := st.To
+	if to.IsZero() {
+		to = s.jid.Bare()
+	}
+	d := s.srv.domain(to.Domain())
+	switch {
+	case d == nil:
+		st.Reply(Error(stanza.RemoteServerNotFound, ""))
+	case d.service == nil && to.Local() != "" && to.IsFull():
+		if target := s.srv.registry.get(to); target != nil {
+			s.srv.forward(st, target)
+			return
+		}
+		st.Reply(Error(stanza.ServiceUnavailable, ""))
+	case request:
+		s.answer(st, d)
+	}
+	// Results and errors that reach the server itself answer its pings; that
+	// they came is all there is to know.
+}
+
+// answer finds the handler of a request to the server and sends what it says.
+func (s *Session) answer(st *Stanza, d *domain) {
+	iq := &IQ{Stanza: st, Space: string(st.Element.ChildSpace), Name: string(st.Element.ChildLocal)}
+	var payload Payload
+	var err error
+	module := ""
+	s.srv.guardErr("iq "+iq.Space, s, &err, func() {
+		if d.service != nil {
+			payload, err = d.service.ServeIQ(s.srv.ctx, iq)
+			return
+		}
+		iq.Scope = s.scopeOf(st)
+		entry, ok := s.srv.iqs.find(iqKey{iq.Space, iq.Name, iq.Scope})
+		if !ok {
+			err = stanza.Error{Condition: stanza.ServiceUnavailable}
+			return
+		}
+		module = entry.module
+		payload, err = entry.handle(s.srv.ctx, iq)
+	})
+	if err == nil {
+		err = st.result(payload)
+	}
+	if err != nil {
+		st.Reply(s.srv.stanzaError(err, "iq", iq.Space, "module", module))
+	}
+}
+
+func (s *Session) scopeOf(st *Stanza) Scope {
+	switch {
+	case st.To.IsZero() || st.To == s.jid.Bare():
+		return ToSelf
+	case st.To.Local() == "":
+		return ToServer
+	default:
+		return ToOther
+	}
+}
+
+// result sends an iq result.
+func (st *Stanza) result(p Payload) error {
+	b := st.Batch
+	buf := st.appendReply(b.buf[:0], "result")
+	if p == nil {
+		buf = append(buf, '/', '>')
+	} else {
+		var err error
+		if buf, err = p.AppendXML(append(buf, '>')); err != nil {
+			return err
+		}
+		buf = append(buf, "</iq>"...)
+	}
+	b.buf = buf
+	b.Send(st.Session, buf)
+	return nil
+}
+
+// stanzaError is what a client may know of a handler's error; the rest is
+// logged.
+func (srv *Server) stanzaError(err error, about ...any) stanza.Error {
+	var e stanza.Error
+	if errors.As(err, &e) && e.Condition != "" {
+		return e
+	}
+	srv.log.Error("request failed", append(about, "err", err)...)
+	return stanza.Error{Condition: stanza.InternalServerError}
+}
+
+// AppendIQ appends an iq request of the server's own; id needs no escaping.
+func AppendIQ(dst []byte, typ, id string, from, to jid.JID, payload []byte) []byte {
+	dst = append(dst, "<iq xmlns='"+ns.Client+"'"...)
+	dst = appendAddress(dst, " from='", from)
+	dst = appendAddress(dst, " to='", to)
+	dst = append(dst, " type='"...)
+	dst = append(dst, typ...)
+	dst = append(dst, "' id='"...)
+	dst = append(dst, id...)
+	dst = append(dst, "'>"...)
+	dst = append(dst, payload...)
+	return append(dst, "</iq>"...)
+}

@@ -1,0 +1,396 @@
+package server
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/stream"
+
+	"rollcall/conf"
+	"rollcall/internal/auth"
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+)
+
+var (
+	errNoHeader = errors.New("an element came before the stream's header")
+	errNoTLS    = errors.New("TLS was asked for where it is not offered")
+)
+
+// negotiation is what a session needs only until a resource is bound.
+type negotiation struct {
+	timer    *time.Timer // of the login time
+	host     string
+	exchange *auth.Exchange // under way
+	failures int            // of authentication
+	taken    int            // bytes of elements
+}
+
+// newID makes an unguessable stream id (RFC 6120 section 4.7.3).
+func newID() string { return rand.Text() }
+
+// open answers a stream header (RFC 6120 section 4.7).
+func (s *Session) open(t *Turn, h StreamHeader) {
+	s.Touch()
+	switch s.phase {
+	case closed:
+		return
+	case bound:
+		s.close(t, StreamError(stream.PolicyViolation, errors.New("a stream was restarted after binding")))
+		return
+	}
+	s.phase = negotiating
+	host, bad := s.checkHeader(h)
+	answer := StreamHeader{ID: newID(), From: host, To: h.From, Lang: "en", Version: "1.0"}
+	if bad != nil {
+		s.transport.Open(answer)
+		s.close(t, StreamError(*bad, fmt.Errorf("header to=%.128q version=%.16q", h.To, h.Version)))
+		return
+	}
+	s.neg.host = host
+	s.neg.exchange = nil
+	s.lang = h.Lang
+	s.transport.Open(answer)
+	if s.srv.closing.Load() {
+		s.close(t, Close{Reason: ReasonShutdown})
+		return
+	}
+	s.send(t, s.appendFeatures(nil))
+}
+
+// maxLang bounds the language tag, which goes out with every stanza.
+const maxLang = 35 // RFC 5646 section 4.4.1
+
+// checkHeader returns the virtual host that a header asks for.
+func (s *Session) checkHeader(h StreamHeader) (host string, bad *stream.Error) {
+	host = s.srv.cfg.Hosts[0]
+	if h.To == "" {
+		return host, &stream.ImproperAddressing
+	}
+	to, err := jid.Parse(h.To)
+	if err != nil || to.Local() != "" || to.IsFull() || !s.srv.isHost(to.Domain()) {
+		return host, &stream.HostUnknown
+	}
+	host = to.Domain()
+	if major, _, _ := strings.Cut(h.Version, "."); major == "" || strings.Trim(major, "0") == "" {
+		return host, &stream.UnsupportedVersion // RFC 6120 section 4.7.5
+	}
+	if len(h.Lang) > maxLang {
+		return host, &stream.PolicyViolation
+	}
+	if !s.jid.IsZero() && s.jid.Domain() != host {
+		return host, &stream.HostUnknown
+	}
+	return host, nil
+}
+
+// feature is one row of the table of stream features: what must hold for it to
+// be offered, what must not.
+type feature struct {
+	need, forbid state
+	append       func(s *Session, dst []byte) []byte
+}
+
+// state is what a stream has reached, as a set.
+type state uint8
+
+const (
+	secure        state = 1 << iota // nobody can read along
+	authAllowed                     // authentication is allowed, secure or not
+	canStartTLS                     // the transport can turn to TLS
+	authenticated                   //
+	legacySession                   // the listener advertises RFC 3921 sessions
+)
+
+var features = [...]feature{
+	{need: canStartTLS, forbid: secure | authenticated, append: appendStartTLS},
+	{need: authAllowed, forbid: authenticated, append: appendMechanisms},
+	{need: authenticated, append: func(_ *Session, dst []byte) []byte {
+		return append(dst, "<bind xmlns='"+ns.Bind+"'/>"...)
+	}},
+	{need: authenticated | legacySession, append: func(_ *Session, dst []byte) []byte {
+		return append(dst, "<session xmlns='"+ns.Session+"'><optional/></session>"...)
+	}},
+}
+
+func (s *Session) state() state {
+	var st state
+	if s.transport.Info().Secure {
+		st |= secure | authAllowed
+	}
+	if !s.listener.RequireTLS {
+		st |= authAllowed
+	}
+	if x, ok := s.transport.(TLSStarter); ok && x.CanStartTLS() {
+		st |= canStartTLS
+	}
+	if !s.jid.IsZero() {
+		st |= authenticated
+	}
+	if s.listener.AdvertiseSession {
+		st |= legacySession
+	}
+	return st
+}
+
+// appendFeatures appends what the stream offers now (RFC 6120 section 4.3.2).
+func (s *Session) appendFeatures(dst []byte) []byte {
+	st := s.state()
+	dst = append(dst, "<stream:features xmlns:stream='"+ns.Stream+"'>"...)
+	for i := range features {
+		if f := &features[i]; st&f.need == f.need && st&f.forbid == 0 {
+			dst = f.append(s, dst)
+		}
+	}
+	return append(dst, "</stream:features>"...)
+}
+
+func appendStartTLS(s *Session, dst []byte) []byte {
+	dst = append(dst, "<starttls xmlns='"+ns.TLS+"'>"...)
+	if s.listener.RequireTLS {
+		dst = append(dst, "<required/>"...)
+	}
+	return append(dst, "</starttls>"...)
+}
+
+func appendMechanisms(s *Session, dst []byte) []byte {
+	dst = append(dst, "<mechanisms xmlns='"+ns.SASL+"'>"...)
+	for _, m := range s.srv.cfg.Auth.Mechanisms(s.plain()) {
+		dst = append(dst, "<mechanism>"...)
+		dst = append(dst, m...)
+		dst = append(dst, "</mechanism>"...)
+	}
+	return append(dst, "</mechanisms>"...)
+}
+
+// plain reports whether a password may cross the connection.
+func (s *Session) plain() bool {
+	return s.transport.Info().Secure || s.listener.PlainWithoutTLS
+}
+
+// negotiate takes an element before a resource is bound.
+func (s *Session) negotiate(t *Turn, el *xmlscan.Element) Outcome {
+	space, name := string(el.Space), string(el.Local)
+	_, isStanza := kindOf(el)
+	switch {
+	case space == ns.TLS && name == "starttls":
+		return s.startTLS(t)
+	case space == ns.SASL && s.jid.IsZero():
+		return s.sasl(t, name, el)
+	case isStanza && name == "iq" && !s.jid.IsZero() && s.bindOrSession(t, el):
+	case isStanza:
+		// RFC 6120 section 4.9.3.12 before authentication, 7.1 after it.
+		s.close(t, StreamError(stream.NotAuthorized, fmt.Errorf("%s before binding", name)))
+	default:
+		s.close(t, StreamError(stream.UnsupportedStanzaType, nil))
+	}
+	return More
+}
+
+func (s *Session) send(t *Turn, el []byte) { t.Send(s, el) }
+
+// startTLS obeys RFC 6120 section 5.4.2.
+func (s *Session) startTLS(t *Turn) Outcome {
+	if s.state()&(canStartTLS|secure|authenticated) != canStartTLS {
+		s.send(t, []byte("<failure xmlns='"+ns.TLS+"'/>"))
+		s.close(t, Close{Reason: ReasonTLS, Cause: errNoTLS})
+		return Done
+	}
+	s.send(t, []byte("<proceed xmlns='"+ns.TLS+"'/>"))
+	s.neg.exchange = nil
+	s.transport.(TLSStarter).StartTLS()
+	return Restart
+}
+
+// sasl obeys RFC 6120 section 6.4.
+func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
+	n := s.neg
+	var f *auth.Failure
+	switch {
+	case s.state()&authAllowed == 0:
+		f = &auth.Failure{Condition: auth.EncryptionRequired}
+	case name == "auth":
+		n.exchange, f = s.srv.cfg.Auth.Start(n.host, el.AttrString("mechanism"), s.plain())
+	case name == "abort":
+		f = &auth.Failure{Condition: auth.Aborted}
+	case name != "response" || n.exchange == nil:
+		f = &auth.Failure{Condition: auth.MalformedRequest, Cause: errors.New(name + " out of turn")}
+	}
+	if f != nil {
+		return s.saslFailed(t, f)
+	}
+	challenge, done, f := n.exchange.Step(s.srv.ctx, xmlscan.Text(el.Inner))
+	switch {
+	case f != nil:
+		return s.saslFailed(t, f)
+	case !done:
+		s.sendSASL(t, "challenge", challenge)
+		return More
+	}
+	user, err := jid.New(n.exchange.User(), n.host, "")
+	if err != nil {
+		return s.saslFailed(t, &auth.Failure{Condition: auth.NotAuthorized, Cause: err})
+	}
+	s.jid, n.exchange = user, nil
+	s.srv.metrics.auth("success")
+	s.sendSASL(t, "success", challenge)
+	return Restart
+}
+
+func (s *Session) sendSASL(t *Turn, name, text string) {
+	el := "<" + name + " xmlns='" + ns.SASL + "'"
+	if text == "" {
+		el += "/>"
+	} else {
+		el += ">" + text + "</" + name + ">"
+	}
+	s.send(t, []byte(el))
+}
+
+func (s *Session) saslFailed(t *Turn, f *auth.Failure) Outcome {
+	n := s.neg
+	n.exchange = nil
+	n.failures++
+	s.srv.metrics.auth(f.Condition)
+	info := s.transport.Info()
+	s.srv.log.Info("authentication failed", "condition", f.Condition, "err", f.Cause,
+		"user", f.User, "conn", s.conn, "transport", info.Kind, "remote", info.Remote)
+	s.send(t, []byte("<failure xmlns='"+ns.SASL+"'><"+f.Condition+"/></failure>"))
+	if n.failures >= s.srv.cfg.AuthAttempts {
+		s.close(t, Close{Reason: ReasonAuth}) // RFC 6120 section 6.4.5
+	}
+	return More
+}
+
+// bindOrSession answers what a client may ask between authentication and
+// binding; anything else is not its business.
+func (s *Session) bindOrSession(t *Turn, el *xmlscan.Element) bool {
+	st := &Stanza{
+		Batch: &t.Batch, Session: s, Kind: IQStanza, From: s.jid, Element: el,
+		Type: el.AttrString("type"), ID: el.AttrString("id"),
+	}
+	if st.Type != "set" {
+		return false
+	}
+	switch string(el.ChildSpace) {
+	case ns.Bind:
+		s.bind(t, st)
+	case ns.Session:
+		s.srv.answerSession(st)
+	default:
+		return false
+	}
+	return true
+}
+
+// answerSession answers the session request of RFC 3921 section 3, which has
+// meant nothing since RFC 6121.
+func (srv *Server) answerSession(st *Stanza) {
+	if host, err := jid.Parse(st.From.Domain()); err == nil {
+		st.To = host
+	}
+	if err := st.result(nil); err != nil {
+		srv.log.Error("session result", "err", err)
+	}
+}
+
+// bind gives the session its full address (RFC 6120 section 7).
+func (s *Session) bind(t *Turn, st *Stanza) {
+	resource := ""
+	for c := range xmlscan.Children(st.Element.Inner, ns.Client) {
+		for r := range xmlscan.Children(c.Inner, ns.Bind) {
+			if string(r.Local) == "resource" {
+				resource = xmlscan.Text(r.Inner)
+			}
+		}
+	}
+	if resource == "" {
+		resource = newID()
+	}
+	full, err := s.jid.WithResource(resource)
+	if st.ID == "" || st.Element.Children != 1 || err != nil || !full.IsFull() {
+		st.Reply(Error(stanza.BadRequest, "")) // RFC 6120 section 7.7.2.1
+		return
+	}
+	bare := s.jid
+	old, refused := s.take(full)
+	if refused != "" {
+		s.jid = bare
+		st.Reply(Error(refused, ""))
+		return
+	}
+	if old != nil {
+		s.srv.replace(old)
+	}
+	s.grown()
+	s.phase = bound
+	s.srv.metrics.bound(s.transport.Info().Kind)
+	if err := st.result(Raw("<bind xmlns='" + ns.Bind + "'><jid>" + escapeText(s.jid.String()) + "</jid></bind>")); err != nil {
+		s.close(t, Close{Reason: ReasonInternal, Cause: err})
+		return
+	}
+	s.logBound()
+}
+
+// take enters the session in the registry under an address, or under another
+// one where the policy says so. It returns the session that had it before.
+func (s *Session) take(full jid.JID) (old *Session, refused stanza.Condition) {
+	bare := full.Bare()
+	s.done = make(chan struct{})
+	for {
+		s.jid = full
+		again := false
+		if s.srv.registry.put(s, func(all []*Session, had *Session) bool {
+			switch {
+			case had != nil && s.srv.cfg.Session.ResourceConflict == conf.ConflictRefuse:
+				refused = stanza.Conflict
+			case had != nil && s.srv.cfg.Session.ResourceConflict == conf.ConflictRename:
+				again = true
+			case had == nil && len(all) >= s.srv.cfg.Limits.Resources:
+				refused = stanza.ResourceConstraint // RFC 6120 section 7.6.2.1
+			default:
+				old = had
+				return true
+			}
+			return false
+		}) || refused != "" {
+			return old, refused
+		}
+		if again {
+			// A generated resource is a valid one.
+			if renamed, err := bare.WithResource(newID()); err == nil {
+				full = renamed
+			}
+		}
+	}
+}
+
+// replaceTime bounds how long a new session waits for the old one's teardown.
+const replaceTime = 5 * time.Second
+
+// replace closes the session whose address a new one took, and waits until its
+// hooks ran: what they say of the old connection comes before what the new one
+// says of itself.
+func (srv *Server) replace(old *Session) {
+	old.Kick(Close{Reason: ReasonReplaced})
+	timer := time.NewTimer(replaceTime)
+	defer timer.Stop()
+	select {
+	case <-old.done:
+	case <-timer.C:
+		srv.log.Warn("the replaced session is still busy", "jid", old.jid.String(), "conn", old.conn)
+	}
+}
+
+func (s *Session) logBound() {
+	info := s.transport.Info()
+	s.srv.log.Info("bound", "jid", s.jid.String(), "conn", s.conn,
+		"transport", info.Kind, "remote", info.Remote, "secure", info.Secure)
+}
+
+func escapeText(s string) string { return string(xmlscan.AppendText(nil, s)) }

@@ -1,0 +1,290 @@
+package server
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+)
+
+// Presence is what a connection said of itself, ready to be told to others. It
+// never changes.
+type Presence struct {
+	// JID is the connection's full address.
+	JID       jid.JID
+	Available bool
+	// Show is "", "away", "chat", "dnd" or "xa" (RFC 6121 section 4.7.2.1).
+	Show string
+	// Declared is the show as the client wrote it, which may be none of these.
+	Declared string
+	Priority int8
+	At       time.Time
+	attrs    []byte // of the start tag, apart from the addresses
+	inner    []byte
+}
+
+// Unavailable is the presence that the server sends for a connection that did
+// not say good-bye.
+func Unavailable(full jid.JID, at time.Time) *Presence {
+	return &Presence{JID: full, At: at, attrs: []byte(" type='unavailable'")}
+}
+
+// AppendTo appends the presence stanza for one reader. extra is encoded XML that
+// goes in as the last child.
+func (p *Presence) AppendTo(dst []byte, to jid.JID, extra []byte) []byte {
+	dst = append(dst, "<presence xmlns='"+ns.Client+"'"...)
+	dst = appendAddress(dst, " from='", p.JID)
+	dst = appendAddress(dst, " to='", to)
+	dst = append(dst, p.attrs...)
+	if len(p.inner) == 0 && len(extra) == 0 {
+		return append(dst, '/', '>')
+	}
+	dst = append(dst, '>')
+	dst = append(dst, p.inner...)
+	dst = append(dst, extra...)
+	return append(dst, "</presence>"...)
+}
+
+// shows maps the values of RFC 6121 section 4.7.2.1 to themselves and legacy
+// values to the nearest one: clients drop the stanza, or the connection, over
+// others.
+func standardShow(declared string) string {
+	switch declared {
+	case "away", "chat", "dnd", "xa":
+		return declared
+	case "busy":
+		return "dnd"
+	case "leave":
+		return "away"
+	default:
+		return ""
+	}
+}
+
+// readPresence copies what a presence stanza says. Children of namespaces that
+// modules reserved are left out, and so is a show that others could not read.
+func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
+	p := &Presence{JID: st.From, Available: st.Type == "", At: time.Now(), attrs: st.appendAttrs(nil)}
+	inner := st.Element.Inner
+	rewritten := false
+	var out []byte
+	for c := range xmlscan.Children(inner, ns.Client) {
+		raw := c.Raw
+		switch {
+		case string(c.Space) == ns.Client && string(c.Local) == "show":
+			p.Declared = strings.TrimSpace(xmlscan.Text(c.Inner))
+			p.Show = standardShow(p.Declared)
+			if p.Show != p.Declared {
+				rewritten = true
+				raw = nil
+				if p.Show != "" {
+					raw = []byte("<show>" + p.Show + "</show>")
+				}
+			}
+		case string(c.Space) == ns.Client && string(c.Local) == "priority":
+			n, err := strconv.ParseInt(strings.TrimSpace(xmlscan.Text(c.Inner)), 10, 8)
+			if err != nil {
+				e := Error(stanza.BadRequest, "priority is an integer between -128 and 127")
+				return nil, &e
+			}
+			p.Priority = int8(n)
+		case srv.reserved(c.Space):
+			rewritten = true
+			raw = nil
+		}
+		out = append(out, raw...)
+	}
+	if !rewritten {
+		out = bytes.Clone(inner)
+	}
+	p.inner = out
+	return p, nil
+}
+
+// servePresence handles a client's presence stanza (RFC 6121 section 4).
+func (s *Session) servePresence(st *Stanza) {
+	switch st.Type {
+	case "", "unavailable":
+	case "error":
+		if !st.To.IsZero() {
+			s.srv.deliverAsIs(st)
+		}
+		return
+	case "probe":
+		s.probe(st)
+		return
+	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
+		s.subscription(st)
+		return
+	default:
+		st.Reply(Error(stanza.BadRequest, "unknown type of presence"))
+		return
+	}
+	p, bad := s.srv.readPresence(st)
+	switch {
+	case bad != nil:
+		st.Reply(*bad)
+	case st.To.IsZero():
+		s.broadcast(st.Batch, p)
+	default:
+		s.directPresence(st, p)
+	}
+}
+
+// broadcast takes a presence without an address: the connection's own state (RFC
+// 6121 sections 4.2, 4.4 and 4.5).
+func (s *Session) broadcast(b *Batch, p *Presence) {
+	was := s.Presence()
+	if !p.Available && was == nil {
+		s.tellDirected(b, p)
+		return
+	}
+	if was == nil {
+		s.srv.hooks.userAvailable.fire(s.srv, &UserAvailable{Batch: b, Session: s, Presence: p})
+	}
+	s.tellOwn(b, p, was == nil)
+	s.srv.hooks.setPresence.fire(s.srv, &SetPresence{Batch: b, Session: s, Presence: p, WasAvailable: was != nil})
+	if !p.Available {
+		s.tellDirected(b, p)
+	}
+}
+
+// tellOwn makes p the connection's state and tells the user's available
+// resources, this one included; a newcomer is told of the others.
+func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
+	own := s.srv.ownLock(s.jid)
+	// Nobody reads another resource's state and tells it after a newer one.
+	own.Lock()
+	defer own.Unlock()
+	if p.Available {
+		s.presence.Store(p)
+	}
+	for _, other := range s.srv.registry.of(s.jid.Bare()) {
+		state := other.Presence()
+		if state == nil {
+			continue
+		}
+		b.SendPresence(other, p, nil)
+		if newcomer && other != s {
+			b.SendPresence(s, state, nil)
+		}
+	}
+	if !p.Available {
+		s.presence.Store(nil)
+	}
+}
+
+// directPresence takes a presence to somebody (RFC 6121 section 4.6).
+func (s *Session) directPresence(st *Stanza, p *Presence) {
+	if !s.srv.reachable(st) {
+		return
+	}
+	if d := s.srv.domain(st.To.Domain()); d.service != nil {
+		s.srv.guard("service presence", s, func() { d.service.ServePresence(s.srv.ctx, st, p) })
+		return
+	}
+	if p.Available {
+		if _, known := s.directed[st.To]; !known && len(s.directed) >= s.srv.cfg.Limits.Directed {
+			st.Reply(Error(stanza.ResourceConstraint, "too many addresses have directed presence already"))
+			return
+		}
+		if s.directed == nil {
+			s.directed = make(map[jid.JID]struct{})
+		}
+		s.directed[st.To] = struct{}{}
+	} else {
+		delete(s.directed, st.To)
+	}
+	s.srv.tell(st.Batch, p, st.To)
+}
+
+// tellDirected takes back what directed presence said.
+func (s *Session) tellDirected(b *Batch, p *Presence) {
+	for to := range s.directed {
+		s.srv.tell(b, p, to)
+	}
+	s.directed = nil
+}
+
+// tell delivers a presence to a user's address (RFC 6121 sections 8.5.2.1.2 and
+// 8.5.3.1).
+func (srv *Server) tell(b *Batch, p *Presence, to jid.JID) {
+	switch {
+	case to.Local() == "":
+	case to.IsFull():
+		if s := srv.registry.get(to); s != nil {
+			b.SendPresence(s, p, nil)
+		}
+	default:
+		for _, s := range srv.registry.of(to) {
+			if s.Presence() != nil {
+				b.SendPresence(s, p, nil)
+			}
+		}
+	}
+}
+
+// probe answers a presence probe (RFC 6121 section 4.3.2).
+func (s *Session) probe(st *Stanza) {
+	if st.To.IsZero() || !s.srv.reachable(st) {
+		return
+	}
+	d, to := s.srv.domain(st.To.Domain()), st.To.Bare()
+	if d.service != nil || to.Local() == "" {
+		return
+	}
+	if to == s.jid.Bare() {
+		for _, other := range s.srv.registry.of(to) {
+			if p := other.Presence(); p != nil {
+				st.Batch.SendPresence(s, p, nil)
+			}
+		}
+		return
+	}
+	e := &Probe{Batch: st.Batch, From: s, To: to}
+	s.srv.hooks.probe.fire(s.srv, e)
+	if !e.Answered {
+		s.sendPresenceType(st.Batch, to, "unsubscribed")
+	}
+}
+
+// subscription passes a subscription stanza to whoever keeps the rosters (RFC
+// 6121 section 3); where nobody does, a request is denied.
+func (s *Session) subscription(st *Stanza) {
+	if st.To.IsZero() {
+		st.Reply(Error(stanza.BadRequest, "a subscription needs an address"))
+		return
+	}
+	if !s.srv.reachable(st) {
+		return
+	}
+	d, to := s.srv.domain(st.To.Domain()), st.To.Bare()
+	e := &Subscription{Batch: st.Batch, From: s, To: to, Type: st.Type}
+	if d.service == nil && to.Local() != "" {
+		s.srv.hooks.subscription.fire(s.srv, e)
+	}
+	if !e.Answered && st.Type == "subscribe" {
+		s.sendPresenceType(st.Batch, to, "unsubscribed")
+	}
+}
+
+func (s *Session) sendPresenceType(b *Batch, from jid.JID, typ string) {
+	b.buf = AppendPresenceType(b.buf[:0], from, s.jid.Bare(), typ)
+	b.Send(s, b.buf)
+}
+
+// AppendPresenceType appends a presence stanza that has a type and nothing else.
+func AppendPresenceType(dst []byte, from, to jid.JID, typ string) []byte {
+	dst = append(dst, "<presence xmlns='"+ns.Client+"'"...)
+	dst = appendAddress(dst, " from='", from)
+	dst = appendAddress(dst, " to='", to)
+	dst = append(dst, " type='"...)
+	dst = append(dst, typ...)
+	return append(dst, "'/>"...)
+}

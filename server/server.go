@@ -1,0 +1,253 @@
+// Package server is the XMPP core: sessions and their negotiation, dispatch,
+// presence, routing, and the hooks that modules live by. It knows no transport,
+// no module and no store by name.
+//
+// A transport brings connections through NewSession and Session.Begin and is
+// reached through the Transport interface (door.go). A module is started with a
+// Host (host.go), its only view of the server.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"rollcall/conf"
+	"rollcall/internal/auth"
+	"rollcall/internal/jid"
+)
+
+// Config is what a Server is made of. Every field but Tap is needed.
+type Config struct {
+	Hosts        []string // virtual hosts in canonical form, at least one
+	Limits       conf.Limits
+	Session      conf.Session
+	Auth         *auth.Authenticator
+	AuthAttempts int
+	Log          *slog.Logger
+	Metrics      prometheus.Registerer
+	// Tap, where set, is shown everything that goes over every stream.
+	Tap func(TapEvent)
+}
+
+// TapKind says what a TapEvent tells of.
+type TapKind uint8
+
+// The kinds of tap event.
+const (
+	TapIn TapKind = iota
+	TapOut
+	TapClose
+)
+
+// TapEvent is one element that a session took or sent, or its end.
+type TapEvent struct {
+	Conn string
+	JID  jid.JID // zero before authentication, bare before binding
+	Kind TapKind
+	Data []byte // the element, or the condition of a close; valid during the call
+}
+
+// Server is the core. Its methods are safe for concurrent use.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	ctx     context.Context // of hooks and handlers; ends with the server
+	cancel  context.CancelFunc
+
+	registry *registry
+	hooks    hooks
+	iqs      iqTable
+	domains  atomic.Pointer[map[string]*domain]
+	features featureTable
+	private  atomic.Pointer[map[string]struct{}] // namespaces that only modules may put into presence
+
+	changing sync.Mutex // of writers of domains and private
+	hosts    []*Host    // started modules in order; written by Start and Shutdown only
+	conns    atomic.Uint64
+	turns    sync.Pool // of *Turn
+	seed     maphash.Seed
+	own      [64]sync.Mutex // see Session.tellOwn
+	young    youngSet
+	closing  atomic.Bool
+}
+
+// New makes a server without modules.
+func New(cfg Config) (*Server, error) {
+	if len(cfg.Hosts) == 0 {
+		return nil, errors.New("server: no virtual host")
+	}
+	m, err := newMetrics(cfg.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	srv := &Server{cfg: cfg, log: cfg.Log, metrics: m, registry: newRegistry(), seed: maphash.MakeSeed()}
+	srv.ctx, srv.cancel = context.WithCancel(context.Background())
+	srv.hooks.name()
+	domains := make(map[string]*domain, len(cfg.Hosts))
+	for _, h := range cfg.Hosts {
+		domains[h] = new(domain)
+	}
+	srv.domains.Store(&domains)
+	srv.private.Store(new(map[string]struct{}))
+	return srv, nil
+}
+
+// Start starts modules in the order given. When one fails, those before it are
+// stopped again.
+func (srv *Server) Start(ctx context.Context, modules ...Module) error {
+	for _, m := range modules {
+		h := &Host{srv: srv, module: m, log: srv.log.With("module", m.Name())}
+		if err := h.start(); err != nil {
+			return errors.Join(fmt.Errorf("module %s: %w", m.Name(), err), srv.stopModules(ctx))
+		}
+		srv.hosts = append(srv.hosts, h)
+	}
+	return nil
+}
+
+// closers is how many sessions are closed at the same time at shutdown.
+const closers = 64
+
+// Shutdown tells every client system-shutdown, lets the hooks run, and stops the
+// modules. The transports' listeners must be closed before. It returns early,
+// with the context's error, when ctx ends.
+func (srv *Server) Shutdown(ctx context.Context) error {
+	srv.closing.Store(true)
+	defer srv.cancel()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		var g errgroup.Group
+		g.SetLimit(closers)
+		for _, s := range srv.everySession() {
+			if ctx.Err() != nil {
+				break
+			}
+			g.Go(func() error {
+				turn := s.Begin()
+				defer turn.End()
+				turn.Close(Close{Reason: ReasonShutdown})
+				return nil
+			})
+		}
+		// No closer returns an error.
+		_ = g.Wait()
+	}()
+	select {
+	case <-finished:
+		return srv.stopModules(ctx)
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("server: sessions still open: %w", ctx.Err()), srv.stopModules(ctx))
+	}
+}
+
+// everySession lists the sessions, bound or not.
+func (srv *Server) everySession() []*Session {
+	return slices.AppendSeq(srv.young.list(), srv.registry.all())
+}
+
+// youngSet holds the sessions that are not bound yet.
+type youngSet struct {
+	mu       sync.Mutex
+	sessions map[*Session]struct{}
+}
+
+func (y *youngSet) add(s *Session) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.sessions == nil {
+		y.sessions = make(map[*Session]struct{})
+	}
+	y.sessions[s] = struct{}{}
+}
+
+func (y *youngSet) remove(s *Session) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	delete(y.sessions, s)
+}
+
+func (y *youngSet) list() []*Session {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return slices.Collect(maps.Keys(y.sessions))
+}
+
+func (srv *Server) stopModules(ctx context.Context) error {
+	var errs []error
+	for _, h := range slices.Backward(srv.hosts) {
+		if err := h.stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("module %s: %w", h.module.Name(), err))
+		}
+	}
+	srv.hosts = nil
+	return errors.Join(errs...)
+}
+
+// KickUser closes all sessions of one account.
+func (srv *Server) KickUser(bare jid.JID, c Close) {
+	for _, s := range srv.registry.of(bare) {
+		s.Kick(c)
+	}
+}
+
+func (srv *Server) isHost(name string) bool { return slices.Contains(srv.cfg.Hosts, name) }
+
+func (srv *Server) nextConn() string { return strconv.FormatUint(srv.conns.Add(1), 36) }
+
+// ownLock is the lock of a user's presence towards the user's own resources.
+func (srv *Server) ownLock(j jid.JID) *sync.Mutex {
+	return &srv.own[maphash.String(srv.seed, j.Bare().String())%uint64(len(srv.own))]
+}
+
+// reserved reports whether only modules may put children of this namespace into
+// presence.
+func (srv *Server) reserved(space []byte) bool {
+	_, ok := (*srv.private.Load())[string(space)]
+	return ok
+}
+
+// tap shows an event to whoever listens.
+func (s *Session) tap(kind TapKind, data []byte) {
+	if s.srv.cfg.Tap != nil {
+		s.srv.cfg.Tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: kind, Data: data})
+	}
+}
+
+// panicked logs and counts a panic that a guard caught.
+func (srv *Server) panicked(doing string, p any, about ...any) {
+	srv.metrics.panics.Inc()
+	srv.log.Error("panic", append(about, "doing", doing, "panic", p, "stack", string(debug.Stack()))...)
+}
+
+// guard runs f and survives its panic.
+func (srv *Server) guard(doing string, s *Session, f func()) {
+	var err error
+	srv.guardErr(doing, s, &err, f)
+}
+
+// guardErr is guard; it sets err when f panicked.
+func (srv *Server) guardErr(doing string, s *Session, err *error, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			srv.panicked(doing, p, "conn", s.conn, "jid", s.jid.String())
+			*err = errPanicked
+		}
+	}()
+	f()
+}
+
+var errPanicked = errors.New("server: a handler panicked")

@@ -1,0 +1,246 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/stream"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+)
+
+// phase is how far a session has come.
+type phase uint8
+
+const (
+	opening     phase = iota // the client's first header is awaited
+	negotiating              // until a resource is bound
+	bound
+	closed
+)
+
+// Session is one client's stream, from the first byte to the last.
+type Session struct {
+	srv       *Server
+	transport Transport
+	listener  *Listener
+	conn      string
+
+	mu       sync.Mutex   // the turn; everything below belongs to it unless said otherwise
+	neg      *negotiation // nil once bound
+	directed map[jid.JID]struct{}
+	lang     string
+	phase    phase
+
+	jid      jid.JID // bare once authenticated, full once bound; fixed before the registry has it
+	presence atomic.Pointer[Presence]
+	seen     atomic.Int64 // Unix nanoseconds
+	kicked   atomic.Bool
+	done     chan struct{} // closed after the last hook; made at bind
+}
+
+// NewSession starts a session on a connection that was just accepted. The client
+// has the login time to bind a resource.
+func (srv *Server) NewSession(t Transport, l *Listener) *Session {
+	s := &Session{
+		srv: srv, transport: t, listener: l,
+		conn: srv.nextConn(),
+		neg:  new(negotiation),
+	}
+	s.Touch()
+	srv.metrics.opened(t.Info().Kind)
+	srv.young.add(s)
+	s.neg.timer = time.AfterFunc(srv.cfg.Limits.LoginTime, func() {
+		turn := s.Begin()
+		defer turn.End()
+		if s.phase != bound {
+			turn.Close(Close{Reason: ReasonLoginTime})
+		}
+	})
+	return s
+}
+
+// Conn identifies the connection within this process; it is never used twice.
+func (s *Session) Conn() string { return s.conn }
+
+// JID is the full address of a bound session.
+func (s *Session) JID() jid.JID { return s.jid }
+
+// Presence is the last presence of an available session, nil for others.
+func (s *Session) Presence() *Presence { return s.presence.Load() }
+
+// Info describes the connection.
+func (s *Session) Info() Info { return s.transport.Info() }
+
+// Touch notes a sign of life from the client.
+func (s *Session) Touch() { s.seen.Store(time.Now().UnixNano()) }
+
+// Seen is when the client last gave a sign of life.
+func (s *Session) Seen() time.Time { return time.Unix(0, s.seen.Load()) }
+
+// Kick closes the session from outside its turn, soon. Only the first call
+// counts.
+func (s *Session) Kick(c Close) {
+	if s.kicked.Swap(true) {
+		return
+	}
+	go func() {
+		turn := s.Begin()
+		defer turn.End()
+		turn.Close(c)
+	}()
+}
+
+// maxElement is the limit for the next element in bytes. What comes before
+// authentication is limited altogether.
+func (s *Session) maxElement() int {
+	if s.neg != nil && s.jid.IsZero() {
+		return max(1, int(s.srv.cfg.Limits.LoginBytes)-s.neg.taken)
+	}
+	return int(s.srv.cfg.Limits.StanzaBytes)
+}
+
+// element takes one element of the open stream.
+func (s *Session) element(t *Turn, el *xmlscan.Element) Outcome {
+	s.Touch()
+	s.tap(TapIn, el.Raw)
+	switch s.phase {
+	case bound:
+		s.stanza(t, el)
+		return More
+	case negotiating:
+		s.neg.taken += len(el.Raw)
+		return s.negotiate(t, el)
+	case opening:
+		s.close(t, StreamError(stream.InvalidNamespace, errNoHeader))
+	}
+	return Done
+}
+
+// stanza takes a stanza of a bound session.
+func (s *Session) stanza(t *Turn, el *xmlscan.Element) {
+	kind, ok := kindOf(el)
+	if !ok {
+		// RFC 6120 section 4.9.3.24.
+		s.close(t, StreamError(stream.UnsupportedStanzaType, nil))
+		return
+	}
+	s.srv.metrics.in[kind].Inc()
+	st := &Stanza{
+		Batch: &t.Batch, Session: s, Kind: kind, From: s.jid, Element: el,
+		Type: el.AttrString("type"), ID: el.AttrString("id"),
+	}
+	if from := el.Attr("from"); from != nil && !s.isOwn(el.AttrString("from")) {
+		s.close(t, StreamError(stream.InvalidFrom, nil)) // RFC 6120 section 8.1.2.1
+		return
+	}
+	if el.Attr("to") != nil {
+		to, err := jid.Parse(el.AttrString("to"))
+		if err != nil {
+			st.Reply(Error(stanza.JIDMalformed, ""))
+			return
+		}
+		st.To = to
+	}
+	switch kind {
+	case Message:
+		s.serveMessage(st)
+	case PresenceStanza:
+		s.servePresence(st)
+	case IQStanza:
+		s.serveIQ(st)
+	}
+}
+
+func (s *Session) isOwn(from string) bool {
+	if from == s.jid.String() {
+		return true
+	}
+	j, err := jid.Parse(from)
+	return err == nil && (j == s.jid || j == s.jid.Bare())
+}
+
+func kindOf(el *xmlscan.Element) (Kind, bool) {
+	if string(el.Space) != ns.Client || len(el.Prefix) > 0 {
+		return 0, false
+	}
+	switch string(el.Local) {
+	case "message":
+		return Message, true
+	case "presence":
+		return PresenceStanza, true
+	case "iq":
+		return IQStanza, true
+	}
+	return 0, false
+}
+
+// close ends the session. It may be called in any phase and does everything
+// once.
+func (s *Session) close(t *Turn, c Close) {
+	if s.phase == closed {
+		return
+	}
+	was := s.phase
+	s.phase = closed
+	condition := c.Condition()
+	if was == opening && condition != "" {
+		// RFC 6120 section 4.9.1.2: an error comes after a header.
+		s.transport.Open(StreamHeader{ID: newID(), From: s.srv.cfg.Hosts[0], Version: "1.0"})
+	}
+	s.grown()
+	info := s.transport.Info()
+	if was == bound {
+		s.srv.registry.remove(s)
+	}
+	s.tap(TapClose, []byte(condition))
+	s.transport.Close(c)
+	s.srv.metrics.closed(info.Kind, c.Reason, was == bound)
+	s.logClose(c, info, condition)
+	if was == bound {
+		s.teardown(t, c)
+		close(s.done)
+	}
+}
+
+// grown ends what a session needs only until a resource is bound.
+func (s *Session) grown() {
+	if s.neg != nil {
+		s.neg.timer.Stop()
+		s.neg = nil
+		s.srv.young.remove(s)
+	}
+}
+
+// teardown tells everybody that a bound session is gone.
+func (s *Session) teardown(t *Turn, c Close) {
+	last := s.Presence()
+	if last != nil || len(s.directed) > 0 {
+		gone := Unavailable(s.jid, time.Now())
+		if last != nil {
+			s.tellOwn(&t.Batch, gone, false)
+		}
+		s.tellDirected(&t.Batch, gone)
+	}
+	s.srv.hooks.removeConnection.fire(s.srv, &RemoveConnection{
+		Batch: &t.Batch, Conn: s.conn, JID: s.jid, Last: last, Reason: c.Reason,
+	})
+}
+
+func (s *Session) logClose(c Close, info Info, condition string) {
+	attrs := []any{"reason", c.Reason.String(), "conn", s.conn, "transport", info.Kind, "remote", info.Remote}
+	if !s.jid.IsZero() {
+		attrs = append(attrs, "jid", s.jid.String())
+	}
+	if condition != "" {
+		attrs = append(attrs, "condition", condition)
+	}
+	if c.Cause != nil {
+		attrs = append(attrs, "err", c.Cause)
+	}
+	s.srv.log.Info("closed", attrs...)
+}

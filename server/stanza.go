@@ -1,0 +1,205 @@
+package server
+
+import (
+	"bytes"
+
+	"mellium.im/xmpp/stanza"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+)
+
+// Kind is one of the three kinds of stanza.
+type Kind uint8
+
+// The kinds of stanza (RFC 6120 section 8.2).
+const (
+	Message Kind = iota
+	PresenceStanza
+	IQStanza
+)
+
+var kinds = [...]string{"message", "presence", "iq"}
+
+// String is the element's name.
+func (k Kind) String() string { return kinds[k] }
+
+// Stanza is a stanza from a client on its way. It lasts as long as the turn; what
+// is kept must be copied.
+type Stanza struct {
+	Batch *Batch
+	// Session is the sender's.
+	Session *Session
+	Kind    Kind
+	// Type is the type attribute; empty when there is none.
+	Type string
+	ID   string
+	// From is the sender's full address.
+	From jid.JID
+	// To is where it goes; zero when the client named nobody.
+	To      jid.JID
+	Element *xmlscan.Element
+}
+
+// Append appends the stanza, addressed anew: unknown attributes and the content
+// stay as they are. A zero from or to leaves the attribute out.
+func (st *Stanza) Append(dst []byte, from, to jid.JID) []byte {
+	return st.AppendWith(dst, from, to, st.Element.Inner)
+}
+
+// AppendWith is Append with other content.
+func (st *Stanza) AppendWith(dst []byte, from, to jid.JID, inner []byte) []byte {
+	dst = append(dst, '<')
+	dst = append(dst, st.Kind.String()...)
+	dst = append(dst, " xmlns='"+ns.Client+"'"...)
+	dst = appendAddress(dst, " from='", from)
+	dst = appendAddress(dst, " to='", to)
+	dst = st.appendAttrs(dst)
+	return appendContent(dst, st.Kind, inner)
+}
+
+func appendContent(dst []byte, kind Kind, inner []byte) []byte {
+	if len(inner) == 0 {
+		return append(dst, '/', '>')
+	}
+	dst = append(dst, '>')
+	dst = append(dst, inner...)
+	dst = append(dst, '<', '/')
+	dst = append(dst, kind.String()...)
+	return append(dst, '>')
+}
+
+// appendAttrs appends the client's attributes apart from those that the server
+// sets itself, in single quotes, and the language of the stream where the stanza
+// names none (RFC 6120 section 8.1.5).
+func (st *Stanza) appendAttrs(dst []byte) []byte {
+	lang := st.Session.lang
+	for _, a := range st.Element.Attrs {
+		switch string(a.Name) {
+		case "xmlns", "from", "to":
+			continue
+		case "xml:lang":
+			lang = ""
+		}
+		dst = appendRawAttr(dst, a)
+	}
+	for _, a := range st.Element.Outer {
+		dst = appendRawAttr(dst, a)
+	}
+	if lang != "" {
+		dst = append(dst, " xml:lang='"...)
+		dst = xmlscan.AppendAttr(dst, lang)
+		dst = append(dst, '\'')
+	}
+	return dst
+}
+
+func appendRawAttr(dst []byte, a xmlscan.Attr) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, a.Name...)
+	dst = append(dst, '=', '\'')
+	if a.Quote != '\'' && bytes.IndexByte(a.Value, '\'') >= 0 {
+		dst = append(dst, bytes.ReplaceAll(a.Value, []byte("'"), []byte("&apos;"))...)
+	} else {
+		dst = append(dst, a.Value...)
+	}
+	return append(dst, '\'')
+}
+
+func appendAddress(dst []byte, prefix string, j jid.JID) []byte {
+	if j.IsZero() {
+		return dst
+	}
+	dst = append(dst, prefix...)
+	dst = xmlscan.AppendAttr(dst, j.String())
+	return append(dst, '\'')
+}
+
+// Reply sends an error back to the sender, unless the stanza is itself an error
+// or the answer to something (RFC 6120 section 8.3.1).
+func (st *Stanza) Reply(e stanza.Error) {
+	if st.Type == "error" || st.Kind == IQStanza && st.Type == "result" {
+		return
+	}
+	b := st.Batch
+	b.buf = st.appendReply(b.buf[:0], "error")
+	b.buf = append(b.buf, '>')
+	b.buf = AppendStanzaError(b.buf, e)
+	b.buf = append(b.buf, '<', '/')
+	b.buf = append(b.buf, st.Kind.String()...)
+	b.buf = append(b.buf, '>')
+	b.Send(st.Session, b.buf)
+}
+
+// appendReply appends the open start tag of an answer.
+func (st *Stanza) appendReply(dst []byte, typ string) []byte {
+	from := st.To
+	if from.IsZero() {
+		// RFC 6120 section 10.3.1: the account answers for the server.
+		from = st.From.Bare()
+	}
+	dst = append(dst, '<')
+	dst = append(dst, st.Kind.String()...)
+	dst = append(dst, " xmlns='"+ns.Client+"'"...)
+	dst = appendAddress(dst, " from='", from)
+	dst = appendAddress(dst, " to='", st.From)
+	dst = append(dst, " type='"...)
+	dst = append(dst, typ...)
+	dst = append(dst, '\'')
+	if st.Element.Attr("id") != nil {
+		dst = append(dst, " id='"...)
+		dst = xmlscan.AppendAttr(dst, st.ID)
+		dst = append(dst, '\'')
+	}
+	return dst
+}
+
+// AppendStanzaError appends the <error/> element (RFC 6120 section 8.3.2). A
+// condition without a type gets the one that the RFC recommends.
+func AppendStanzaError(dst []byte, e stanza.Error) []byte {
+	typ := e.Type
+	if typ == "" {
+		typ = errorType(e.Condition)
+	}
+	dst = append(dst, "<error type='"...)
+	dst = append(dst, typ...)
+	dst = append(dst, "'><"...)
+	dst = append(dst, e.Condition...)
+	dst = append(dst, " xmlns='"+ns.Stanzas+"'/>"...)
+	for lang, text := range e.Text {
+		dst = append(dst, "<text xmlns='"+ns.Stanzas+"'"...)
+		if lang != "" {
+			dst = append(dst, " xml:lang='"...)
+			dst = xmlscan.AppendAttr(dst, lang)
+			dst = append(dst, '\'')
+		}
+		dst = append(dst, '>')
+		dst = xmlscan.AppendText(dst, text)
+		dst = append(dst, "</text>"...)
+	}
+	return append(dst, "</error>"...)
+}
+
+// errorType is the type that RFC 6120 section 8.3.3 goes with a condition.
+func errorType(c stanza.Condition) stanza.ErrorType {
+	switch c {
+	case stanza.BadRequest, stanza.JIDMalformed, stanza.NotAcceptable, stanza.PolicyViolation:
+		return stanza.Modify
+	case stanza.Forbidden, stanza.NotAuthorized, stanza.RegistrationRequired, stanza.SubscriptionRequired:
+		return stanza.Auth
+	case stanza.RecipientUnavailable, stanza.RemoteServerTimeout, stanza.ResourceConstraint, stanza.UnexpectedRequest:
+		return stanza.Wait
+	default:
+		return stanza.Cancel
+	}
+}
+
+// Error is a stanza error with an explanation for the reader of logs.
+func Error(c stanza.Condition, text string) stanza.Error {
+	e := stanza.Error{Condition: c, Type: errorType(c)}
+	if text != "" {
+		e.Text = map[string]string{"en": text}
+	}
+	return e
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// iqTable finds the handlers of iq requests.
+type iqTable struct {
+	mu      sync.Mutex // of writers
+	entries atomic.Pointer[map[iqKey]iqEntry]
+}
+
+func (t *iqTable) find(k iqKey) (iqEntry, bool) {
+	m := t.entries.Load()
+	if m == nil {
+		return iqEntry{}, false
+	}
+	e, ok := (*m)[k]
+	return e, ok
+}
+
+func (t *iqTable) add(k iqKey, e iqEntry) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if had, ok := t.find(k); ok {
+		return fmt.Errorf("<%s xmlns='%s'/> is answered by %s already", k.name, k.space, had.module)
+	}
+	m := t.clone()
+	m[k] = e
+	t.entries.Store(&m)
+	return nil
+}
+
+func (t *iqTable) remove(k iqKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m := t.clone()
+	delete(m, k)
+	t.entries.Store(&m)
+}
+
+func (t *iqTable) clone() map[iqKey]iqEntry {
+	if m := t.entries.Load(); m != nil {
+		return maps.Clone(*m)
+	}
+	return make(map[iqKey]iqEntry)
+}
+
+// featureTable counts who declared which feature.
+type featureTable struct {
+	mu    sync.RWMutex
+	count map[featureKey]int
+}
+
+type featureKey struct {
+	scope Scope
+	name  string
+}
+
+func (t *featureTable) add(scopes Scope, name string) (remove func()) {
+	change := func(by int) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.count == nil {
+			t.count = make(map[featureKey]int)
+		}
+		for _, scope := range []Scope{ToServer, ToSelf, ToOther} {
+			if scopes&scope != 0 {
+				t.count[featureKey{scope, name}] += by
+			}
+		}
+	}
+	change(1)
+	return func() { change(-1) }
+}
+
+func (t *featureTable) of(scope Scope) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var names []string
+	for k, n := range t.count {
+		if k.scope == scope && n > 0 {
+			names = append(names, k.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
