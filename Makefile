@@ -1,0 +1,41 @@
+# Two commands matter: `go run ./cmd/rollcall demo`, and `make test`, which sets up
+# what is missing and runs everything.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME   ?= 5s
+
+.PHONY: test setup check unit cross fuzz clients bench
+
+test: setup check unit cross fuzz clients
+	@echo "all tests passed"
+
+# What the tests with real clients need: node, python, chromium and their packages.
+setup:
+	./scripts/setup
+
+check:
+	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	go vet -tags clients ./test/...
+	go run $(STATICCHECK) -tags clients ./...
+
+unit:
+	go test -race ./...
+
+# The demo must run on a colleague's laptop, whatever it is.
+cross:
+	@for os in linux darwin windows; do for arch in amd64 arm64; do \
+		echo "build $$os/$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -o /dev/null ./cmd/rollcall || exit 1; \
+	done; done
+
+# Every fuzz target for a moment; go test fuzzes one target at a time.
+fuzz:
+	./scripts/fuzz $(FUZZTIME)
+
+# slixmpp over TCP, strophe.js and the demo page in chromium.
+clients:
+	go test -race -count=1 -tags clients -v ./test/clients
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
