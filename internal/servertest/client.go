@@ -273,6 +273,14 @@ func (c *Client) Stall() {
 	c.conn.full = true
 }
 
+// Discard makes the client forget what arrives from now on, unread: for
+// benchmarks.
+func (c *Client) Discard() {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.conn.discard = true
+}
+
 // take waits for an element that fits and takes it.
 func (c *Client) take(what string, fits func(*etree.Element) bool) *etree.Element {
 	c.s.t.Helper()
