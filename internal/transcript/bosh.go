@@ -25,6 +25,8 @@ type boshClient struct {
 	http   *http.Client
 	ctx    context.Context // of the session's requests
 	cancel context.CancelFunc
+	// requests under way; none is added once err is set.
+	requests sync.WaitGroup
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when something below changes
@@ -33,12 +35,15 @@ type boshClient struct {
 	due      int64               // rid of the answer to be worked off next
 	answers  map[int64]boshReply // that came before their turn
 	inFlight int
-	limit    int // of requests in flight
-	polling  bool
-	waiting  int // calls of Receive
+	limit    int  // of requests in flight
+	polling  bool // the user is logged in
+	waiting  int  // calls of Receive
 	ended    bool
 	inbox    []*etree.Element
 	err      error // sticky: *End, or what broke
+	// written is closed when the last request is on its way, so that requests
+	// leave in the order of their rids.
+	written chan struct{}
 }
 
 // boshReply is a body or why there is none.
@@ -65,7 +70,6 @@ func (c *boshClient) Open(ctx context.Context, to string) error {
 	c.mu.Lock()
 	first := c.rid == 0
 	if !first {
-		c.polling = true
 		c.mu.Unlock()
 		return c.request(ctx, attrs+" xmpp:restart='true' xmlns:xmpp='"+ns.XBOSH+"'", "")
 	}
@@ -140,10 +144,18 @@ func (c *boshClient) postLocked(attrs, payload string) {
 	} else {
 		text += ">" + payload + "</body>"
 	}
-	go func() {
-		body, err := c.roundTrip(text)
+	before, written := c.written, make(chan struct{})
+	c.written = written
+	c.requests.Go(func() {
+		if before != nil {
+			<-before
+		}
+		var once sync.Once
+		wrote := func() { once.Do(func() { close(written) }) }
+		body, err := c.roundTrip(text, wrote)
+		wrote()
 		c.answered(rid, boshReply{body, err})
-	}()
+	})
 }
 
 // answered works off the answers whose turn has come.
@@ -179,7 +191,12 @@ func (c *boshClient) workOff(body *etree.Element) {
 			c.limit = min(n, 2)
 		}
 	}
-	c.inbox = append(c.inbox, body.ChildElements()...)
+	for _, e := range body.ChildElements() {
+		c.inbox = append(c.inbox, e)
+		if e.SelectAttrValue("type", "") == "result" && child(e, ns.Bind, "bind") != nil {
+			c.polling = true
+		}
+	}
 	if body.SelectAttrValue("type", "") == "terminate" {
 		c.err = &End{Condition: body.SelectAttrValue("condition", "")}
 	}
@@ -242,6 +259,7 @@ func (c *boshClient) Drop() error {
 	c.err = errDropped
 	c.mu.Unlock()
 	c.cancel()
+	c.requests.Wait()
 	c.http.CloseIdleConnections()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -12,10 +13,12 @@ import (
 	"rollcall/internal/ns"
 )
 
-// roundTrip posts one body and reads the answer.
-func (c *boshClient) roundTrip(text string) (*etree.Element, error) {
+// roundTrip posts one body and reads the answer; wrote is called once the request
+// is on its way.
+func (c *boshClient) roundTrip(text string, wrote func()) (*etree.Element, error) {
 	c.target.Trace(true, text)
-	request, err := http.NewRequestWithContext(c.ctx, http.MethodPost, c.target.URL, strings.NewReader(text))
+	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { wrote() }})
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target.URL, strings.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

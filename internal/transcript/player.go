@@ -59,10 +59,10 @@ func (p *play) readWire(ctx context.Context, a *player) (*etree.Element, error) 
 
 // begin connects an actor as far as the step says.
 func (p *play) begin(ctx context.Context, a *player, step Step) error {
-	target := p.target
+	target, name := p.target, a.actor.Name
 	target.Trace = func(out bool, text string) {
 		p.target.Trace(out, text)
-		p.log.said(a.actor.Name, out, text)
+		p.log.said(name, out, text)
 	}
 	switch {
 	case step.NoTLS:
@@ -74,6 +74,14 @@ func (p *play) begin(ctx context.Context, a *player, step Step) error {
 	}
 	ctx, cancel := p.deadline(ctx)
 	defer cancel()
+	err := p.beginOn(ctx, a, step, target)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (p *play) beginOn(ctx context.Context, a *player, step Step, target Target) error {
 	client, err := Dial(ctx, target)
 	if err != nil {
 		return err

@@ -126,15 +126,14 @@ func (c *tcpClient) Receive(ctx context.Context) (*etree.Element, error) {
 
 // next reads a piece until ctx ends.
 func (c *tcpClient) next(ctx context.Context) (pieceKind, string, error) {
-	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
-		return 0, "", err
-	}
+	// A connection that takes no deadline any more is closed; what was read of it
+	// is still good.
+	deadlineErr := c.conn.SetReadDeadline(time.Time{})
 	poked := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { poked <- c.conn.SetReadDeadline(time.Unix(1, 0)) })
 	kind, text, err := c.split.next()
-	var deadlineErr error
 	if !stop() {
-		deadlineErr = <-poked
+		deadlineErr = errors.Join(deadlineErr, <-poked)
 	}
 	switch {
 	case err == nil:
