@@ -159,8 +159,12 @@ func appendStartTLS(s *Session, dst []byte) []byte {
 }
 
 func appendMechanisms(s *Session, dst []byte) []byte {
+	names := s.srv.cfg.Auth.Mechanisms(s.plain())
+	if len(names) == 0 {
+		return dst
+	}
 	dst = append(dst, "<mechanisms xmlns='"+ns.SASL+"'>"...)
-	for _, m := range s.srv.cfg.Auth.Mechanisms(s.plain()) {
+	for _, m := range names {
 		dst = append(dst, "<mechanism>"...)
 		dst = append(dst, m...)
 		dst = append(dst, "</mechanism>"...)
