@@ -39,7 +39,8 @@ func (s *Server) DialWith(info server.Info, l server.Listener) *Client {
 
 // Login opens a stream, authenticates and binds. address is user/resource, or
 // user@host/resource, or either without a resource, which the server makes then.
-// Afterwards {user} stands for the bound address in what is expected.
+// Afterwards {user} and {user/resource}, as written here, stand for the bound
+// address in what is expected; {user} is the latest one.
 func (s *Server) Login(address string) *Client {
 	s.t.Helper()
 	bare, resource, _ := strings.Cut(address, "/")
@@ -53,6 +54,7 @@ func (s *Server) Login(address string) *Client {
 	c.Open(host)
 	c.Bind(resource)
 	s.vars[user] = c.JID.String()
+	s.addresses["{"+address+"}"] = escape(c.JID.String())
 	return c
 }
 
@@ -62,7 +64,7 @@ func (s *Server) Online(address string) *Client {
 	c := s.Login(address)
 	c.Send("<presence/>")
 	echo := fmt.Sprintf("<presence from='%s' to='%[1]s'>...</presence>", c.JID)
-	if _, err := compare(echo, c.Next(), nil); err != nil {
+	if _, err := s.compare(echo, c.Next()); err != nil {
 		s.t.Fatalf("%s: the echo of initial presence: %v", c, err)
 	}
 	return c
@@ -179,7 +181,7 @@ func (c *Client) ExpectAnyOrder(want ...string) {
 		var first error
 		matched := false
 		for i, w := range want {
-			vars, err := compare(w, got, c.s.vars)
+			vars, err := c.s.compare(w, got)
 			if err == nil {
 				c.s.vars, matched = vars, true
 				want = append(append([]string(nil), want[:i]...), want[i+1:]...)
@@ -198,7 +200,7 @@ func (c *Client) ExpectAnyOrder(want ...string) {
 // Match compares an element that was taken before.
 func (c *Client) Match(want string, got *etree.Element) {
 	c.s.t.Helper()
-	vars, err := compare(want, got, c.s.vars)
+	vars, err := c.s.compare(want, got)
 	if err != nil {
 		c.s.t.Fatalf("%s: %v\ngot  %s\nwant %s", c, err, xml(got), want)
 	}
@@ -332,7 +334,10 @@ func (c *Client) check(done func() bool) bool {
 }
 
 // compare compares by meaning; want is in jabber:client unless it says otherwise.
-func compare(want string, got *etree.Element, vars transcript.Vars) (transcript.Vars, error) {
+func (s *Server) compare(want string, got *etree.Element) (transcript.Vars, error) {
+	for name, address := range s.addresses {
+		want = strings.ReplaceAll(want, name, address)
+	}
 	el, err := parse(want)
 	if err != nil {
 		return nil, err
@@ -340,5 +345,5 @@ func compare(want string, got *etree.Element, vars transcript.Vars) (transcript.
 	if el.Space == "" && el.SelectAttr("xmlns") == nil {
 		el.CreateAttr("xmlns", ns.Client)
 	}
-	return transcript.Compare(el, got, vars)
+	return transcript.Compare(el, got, s.vars)
 }

@@ -24,8 +24,8 @@
 // returns, everything that it caused on any stream can be read. Only kicks and
 // timers act later; Next and Expect wait for them. Expected XML is compared by
 // meaning and may have the holes of package transcript: {any}, {name} and so on;
-// {alice} is the address of the client that logged in as alice, {alice/web} is
-// not needed.
+// {alice} is the address of the client that logged in as alice last, {alice/web}
+// that of the one that logged in as "alice/web".
 //
 // What is written and not flushed never arrives, as on a real connection. A
 // panic that the core caught fails the test, unless Options.Panics is set.

@@ -42,11 +42,12 @@ type Server struct {
 	Directory *Directory
 	Metrics   *prometheus.Registry
 
-	t        testing.TB
-	hosts    []string
-	patience time.Duration
-	vars     transcript.Vars
-	stop     func()
+	t         testing.TB
+	hosts     []string
+	patience  time.Duration
+	vars      transcript.Vars   // what holes captured, and users' latest addresses
+	addresses map[string]string // by "{user/resource}", escaped
+	stop      func()
 }
 
 // New starts a server that stops with the test.
@@ -55,6 +56,7 @@ func New(t testing.TB, o Options) *Server {
 	s := &Server{
 		Directory: o.Directory, Metrics: prometheus.NewRegistry(),
 		t: t, hosts: o.Hosts, patience: o.Patience, vars: make(transcript.Vars),
+		addresses: make(map[string]string),
 	}
 	if s.Directory == nil {
 		s.Directory = NewDirectory()

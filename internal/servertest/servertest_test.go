@@ -23,7 +23,7 @@ func TestMessageBetweenTwo(t *testing.T) {
 	alice.Expect("<message from='{any}' to='{alice}' type='error' id='2'>...</message>")
 	alice.ExpectNothing()
 	bob.Send("<message to='alice@example.com/web' id='{id}'/>")
-	alice.ExpectAnyOrder("<message from='{bob}' to='{alice}' id='{any}'/>")
+	alice.ExpectAnyOrder("<message from='{bob}' to='{alice/web}' id='{any}'/>")
 }
 
 func TestAskLeavesTheRest(t *testing.T) {
