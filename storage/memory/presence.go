@@ -56,9 +56,12 @@ type conn struct {
 
 var _ storage.Presence = (*Presence)(nil)
 
-// NewPresence returns a store in which everybody is Offline.
+// NewPresence returns a store in which everybody is Offline. Its revisions begin
+// at the time in microseconds, so that one which a client remembers from an
+// earlier process is older than all of them.
 func NewPresence() *Presence {
 	p := &Presence{seed: maphash.MakeSeed()}
+	p.rev.Store(uint64(time.Now().UnixMicro()))
 	for i := range shards {
 		p.users[i].online = make(map[string]*user)
 		p.projects[i].online = make(map[string]*project)

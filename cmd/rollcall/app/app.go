@@ -1,0 +1,244 @@
+// Package app wires a server together from its configuration: stores, core,
+// modules and transports.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"rollcall/c2s/tcp"
+	"rollcall/cmd/rollcall/demo"
+	"rollcall/conf"
+	"rollcall/internal/auth"
+	"rollcall/server"
+	"rollcall/storage/memory"
+	"rollcall/storage/sqlite"
+)
+
+// Options are what an App is started with.
+type Options struct {
+	Config *conf.Config // valid
+	Log    *slog.Logger
+	// Users are offered by the demo page, with their passwords.
+	Users []demo.User
+	// Modules are started after those that the configuration turns on.
+	Modules []server.Module
+	// Tap is server.Config.Tap.
+	Tap func(server.TapEvent)
+}
+
+// App is a running server.
+type App struct {
+	o       Options
+	store   *sqlite.Store
+	srv     *server.Server
+	certs   *Certificates
+	metrics *prometheus.Registry
+
+	stopping context.Context // of the background work
+	stop     context.CancelFunc
+	work     errgroup.Group
+	closers  []closer // of listeners
+	tcp      []net.Addr
+	http     []net.Addr
+	observed net.Addr
+}
+
+// closer ends one listener and what it accepted.
+type closer struct {
+	listener net.Listener
+	close    func(context.Context) error
+}
+
+// Start starts everything, or nothing.
+func Start(ctx context.Context, o Options) (_ *App, err error) {
+	a := &App{o: o, metrics: prometheus.NewRegistry()}
+	a.stopping, a.stop = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Shutdown(ctx))
+		}
+	}()
+	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := a.openStore(ctx); err != nil {
+		return a, err
+	}
+	if a.certs, err = LoadCertificates(o.Config, o.Log); err != nil {
+		return a, err
+	}
+	if err := a.startCore(ctx); err != nil {
+		return a, err
+	}
+	return a, a.listen()
+}
+
+func (a *App) openStore(ctx context.Context) (err error) {
+	if err := os.MkdirAll(a.o.Config.DataDir, 0o700); err != nil {
+		return err
+	}
+	a.store, err = OpenStore(ctx, a.o.Config, a.o.Log)
+	return err
+}
+
+// OpenStore opens the embedded store of users and projects.
+func OpenStore(ctx context.Context, c *conf.Config, log *slog.Logger) (*sqlite.Store, error) {
+	return sqlite.Open(ctx, sqlite.Options{
+		Path:           c.SQLitePath(),
+		PlainPasswords: c.Storage.SQLite.Passwords == conf.PasswordsPlain,
+		Log:            log,
+	})
+}
+
+func (a *App) startCore(ctx context.Context) error {
+	c := a.o.Config
+	secret, err := loadSecret(c.DataDir)
+	if err != nil {
+		return err
+	}
+	authenticator, err := auth.New(auth.Config{
+		Users: a.store, Iterations: c.Auth.SCRAMIterations, Secret: secret,
+	})
+	if err != nil {
+		return err
+	}
+	a.srv, err = server.New(server.Config{
+		Hosts: c.Hosts, Limits: c.Limits, Session: c.Session,
+		Auth: authenticator, AuthAttempts: c.Auth.Attempts,
+		Log: a.o.Log, Metrics: a.metrics, Tap: a.o.Tap,
+	})
+	if err != nil {
+		return err
+	}
+	all := append(modules(c.Modules, a.store, memory.NewPresence()), a.o.Modules...)
+	if err := a.srv.Start(ctx, all...); err != nil {
+		return err
+	}
+	a.background("watching the directory", func() error { return a.srv.Watch(a.stopping, a.store) })
+	return nil
+}
+
+// background runs f until the App stops; its error is logged.
+func (a *App) background(what string, f func() error) {
+	a.work.Go(func() error {
+		if err := f(); err != nil && a.stopping.Err() == nil {
+			a.o.Log.Error(what, "err", err)
+		}
+		return nil
+	})
+}
+
+func (a *App) listen() error {
+	c := a.o.Config
+	for _, l := range c.Listen.TCP {
+		if err := a.listenTCP(l); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.Listen.HTTP {
+		if err := a.listenHTTP(l); err != nil {
+			return err
+		}
+	}
+	if c.Listen.Metrics == "" {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
+	ln, err := a.serveHTTP(c.Listen.Metrics, mux, nil, nil)
+	if err != nil {
+		return err
+	}
+	a.observed = ln.Addr()
+	return nil
+}
+
+func (a *App) listenTCP(l conf.TCPListener) error {
+	ln, err := net.Listen("tcp", l.Address)
+	if err != nil {
+		return err
+	}
+	tc := tcp.Config{
+		Listener: server.Listener{RequireTLS: l.RequireTLS, PlainWithoutTLS: l.PlainWithoutTLS, AdvertiseSession: true},
+		Direct:   l.TLS == conf.TLSDirect, Limits: a.o.Config.Limits, Log: a.o.Log,
+	}
+	switch l.TLS {
+	case conf.TLSStartTLS:
+		tc.TLS = a.certs.Config(a.o.Config.TLS)
+	case conf.TLSDirect:
+		// XEP-0368 section 3.
+		tc.TLS = a.certs.Config(a.o.Config.TLS, "xmpp-client")
+	}
+	acceptor := tcp.New(a.srv, tc)
+	a.closers = append(a.closers, closer{ln, acceptor.Close})
+	a.tcp = append(a.tcp, ln.Addr())
+	a.o.Log.Info("listening", "for", "xmpp", "address", ln.Addr().String(), "tls", string(l.TLS))
+	a.background("accepting on "+ln.Addr().String(), func() error { return acceptor.Serve(ln) })
+	return nil
+}
+
+// Addresses are where the listeners are, in the order of the configuration.
+func (a *App) Addresses() (tcp, http []net.Addr) { return slices.Clone(a.tcp), slices.Clone(a.http) }
+
+// MetricsAddress is where the metrics are, or nil.
+func (a *App) MetricsAddress() net.Addr { return a.observed }
+
+// Server is the core.
+func (a *App) Server() *server.Server { return a.srv }
+
+// Store is the embedded store.
+func (a *App) Store() *sqlite.Store { return a.store }
+
+// Certificates are what TLS listeners present.
+func (a *App) Certificates() *Certificates { return a.certs }
+
+// Shutdown stops accepting, tells every client, runs the hooks, and closes the
+// stores. It takes no longer than ctx allows.
+func (a *App) Shutdown(ctx context.Context) error {
+	var errs []error
+	for _, c := range a.closers {
+		if err := c.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.srv != nil {
+		errs = append(errs, a.srv.Shutdown(ctx))
+	}
+	for _, c := range a.closers {
+		errs = append(errs, c.close(ctx))
+	}
+	a.closers = nil
+	a.stop()
+	errs = append(errs, a.work.Wait())
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+		a.store = nil
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends, then shuts down within the configured time.
+func (a *App) Run(ctx context.Context) error {
+	<-ctx.Done()
+	limit := a.o.Config.Session.ShutdownTime
+	a.o.Log.Info("shutting down", "limit", limit.String())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	start := time.Now()
+	if err := a.Shutdown(ctx); err != nil {
+		return fmt.Errorf("shutdown: %w", err)
+	}
+	a.o.Log.Info("stopped", "after", time.Since(start).String())
+	return nil
+}

@@ -1,0 +1,35 @@
+package app
+
+import (
+	"rollcall/conf"
+	"rollcall/modules/disco"
+	"rollcall/modules/example"
+	"rollcall/modules/ping"
+	"rollcall/modules/projects"
+	"rollcall/modules/roster"
+	entitytime "rollcall/modules/time"
+	"rollcall/modules/version"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// modules lists the modules that a configuration turns on.
+func modules(c conf.Modules, directory storage.Projects, presence storage.Presence) []server.Module {
+	var list []server.Module
+	add := func(on bool, m server.Module) {
+		if on {
+			list = append(list, m)
+		}
+	}
+	add(c.Roster.Enabled, roster.New(directory))
+	add(c.Projects.Enabled, projects.New(projects.Options{
+		ServiceHost: c.Projects.Host, Grace: c.Projects.Grace, LegacyShows: c.Projects.LegacyShows,
+		Directory: directory, Presence: presence,
+	}))
+	add(c.Disco.Enabled, disco.New())
+	add(c.Ping.Enabled, ping.New(ping.Options{Interval: c.Ping.Interval, Timeout: c.Ping.Timeout}))
+	add(c.Version.Enabled, version.New(version.Options{ShowOS: c.Version.ShowOS}))
+	add(c.Time.Enabled, entitytime.New())
+	add(c.Example.Enabled, example.New(example.Options{Greeting: c.Example.Greeting}))
+	return list
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/cmd/rollcall/app"
+)
+
+func serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: "Runs the server until SIGINT or SIGTERM; then every client is told, and the\n" +
+			"process ends within session.shutdown_time. SIGHUP reads the certificates again.",
+		Args: cobra.NoArgs,
+	}
+	path := configFlag(cmd)
+	ready := cmd.Flags().String("ready", "", "a file to make as soon as clients can connect")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := loadConfig(*path)
+		if err != nil {
+			return err
+		}
+		log := newLog(stderr(), c.Log)
+		a, err := app.Start(cmd.Context(), app.Options{Config: c, Log: log})
+		if err != nil {
+			return err
+		}
+		reloadOnHangup(cmd.Context(), a, log)
+		if *ready != "" {
+			if err := os.WriteFile(*ready, nil, 0o644); err != nil {
+				return errors.Join(err, a.Shutdown(cmd.Context()))
+			}
+		}
+		return a.Run(cmd.Context())
+	}
+	return cmd
+}
+
+// reloadOnHangup reads the certificates again on SIGHUP, until ctx ends.
+func reloadOnHangup(ctx context.Context, a *app.App, log *slog.Logger) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hangup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				if err := a.Certificates().Reload(); err != nil {
+					log.Error("certificates stay as they were", "err", err)
+					continue
+				}
+				log.Info("certificates were read again")
+			}
+		}
+	}()
+}
