@@ -14,14 +14,14 @@ import (
 )
 
 // modules lists the modules that a configuration turns on.
-func modules(c conf.Modules, directory storage.Projects, presence storage.Presence) []server.Module {
+func modules(c conf.Modules, users storage.Users, directory storage.Projects, presence storage.Presence) []server.Module {
 	var list []server.Module
 	add := func(on bool, m server.Module) {
 		if on {
 			list = append(list, m)
 		}
 	}
-	add(c.Roster.Enabled, roster.New(directory))
+	add(c.Roster.Enabled, roster.New(roster.Options{Projects: directory, Users: users}))
 	add(c.Projects.Enabled, projects.New(projects.Options{
 		ServiceHost: c.Projects.Host, Grace: c.Projects.Grace, LegacyShows: c.Projects.LegacyShows,
 		Directory: directory, Presence: presence,
