@@ -1,7 +1,7 @@
 // Drives the demo page in Chromium, as two people in two tabs would, and takes
 // pictures of it.
 //
-//   node demo.mjs --page http://127.0.0.1:5280/ --out DIR
+//   node demo.mjs --url http://127.0.0.1:5280/ --out DIR
 //
 // The demo users alice and bob must share the project of --project.
 
@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { Checks, launch, must, same, settings } from './lib.mjs';
 
 const options = settings({
-  page: undefined,
+  url: undefined,
   out: undefined,
   domain: 'localhost',
   alice: 'alice',
@@ -47,7 +47,7 @@ class Tab {
   }
 
   async open(query) {
-    await this.page.goto(new URL(query, options.page).href);
+    await this.page.goto(new URL(query, options.url).href);
   }
 
   connected() {
@@ -236,7 +236,7 @@ async function wrongPassword(browser) {
     const context = await browser.newContext();
     const page = await context.newPage();
     page.setDefaultTimeout(DEADLINE);
-    await page.goto(options.page);
+    await page.goto(options.url);
     await page.locator('#user').selectOption('');
     await page.locator('#name').fill(options.alice);
     await page.locator('#password').fill('wrong');

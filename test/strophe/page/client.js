@@ -1,0 +1,135 @@
+/* global Strophe, $msg, $pres, toStanza */
+// One strophe.js connection, and everything that it was told, in order. The test
+// program calls it from outside the browser.
+
+const LOGIN_TIME = 20_000;
+
+class Client {
+  events = [];
+  #waiting = new Set();
+
+  // Resolves with the name of the mechanism when logged in.
+  connect(service, jid, password, { mechanism, withCredentials } = {}) {
+    const options = { withCredentials: withCredentials === true };
+    if (mechanism) options.mechanisms = [Strophe[mechanism]];
+    const connection = new Strophe.Connection(service, options);
+    this.connection = connection;
+    let used = '';
+    connection.rawOutput = (data) => {
+      used = /<auth [^>]*mechanism=["']([^"']+)/.exec(data)?.[1] ?? used;
+    };
+    connection.rawInput = (data) => {
+      const offered = [...data.matchAll(/<mechanism>([^<]+)</g)].map((match) => match[1]);
+      if (offered.length > 0) this.offered = offered;
+    };
+    return new Promise((resolve, reject) => {
+      setTimeout(() => reject(new Error('the login takes too long')), LOGIN_TIME);
+      connection.connect(jid, password, (status, condition) => {
+        const name = Object.keys(Strophe.Status).find((key) => Strophe.Status[key] === status);
+        this.#add({ kind: 'status', name, condition: condition ?? '' });
+        if (name === 'CONNECTED') {
+          connection.addHandler((stanza) => this.#presence(stanza), null, 'presence');
+          connection.addHandler((stanza) => this.#message(stanza), null, 'message');
+          resolve(used);
+        } else if (['AUTHFAIL', 'CONNFAIL', 'ERROR', 'CONNTIMEOUT', 'DISCONNECTED'].includes(name)) {
+          reject(new Error(`${name} ${condition ?? ''}`));
+        }
+      });
+    });
+  }
+
+  presence(show) {
+    this.connection.send(show ? $pres().c('show').t(show) : $pres());
+  }
+
+  unavailable() {
+    this.connection.send($pres({ type: 'unavailable' }));
+  }
+
+  message(to, id, body, type = 'chat') {
+    this.connection.send($msg({ to, id, type }).c('body').t(body));
+  }
+
+  // Resolves with the answer, whether a result or an error.
+  iq(stanza) {
+    return new Promise((resolve, reject) => {
+      const answer = (element) => {
+        if (element) resolve(new XMLSerializer().serializeToString(element));
+        else reject(new Error('no answer to an iq'));
+      };
+      this.connection.sendIQ(toStanza(stanza), answer, answer, 10_000);
+    });
+  }
+
+  // Resolves when logged out.
+  async disconnect() {
+    const since = this.events.length;
+    this.connection.disconnect();
+    await this.expect(since, { kind: 'status', name: 'DISCONNECTED' }, 10_000);
+  }
+
+  // Cuts the requests that wait, as a network does that goes away for a moment.
+  // Resolves once there was something to cut.
+  async cut() {
+    const bosh = this.connection._proto;
+    while (bosh._requests.length === 0) await new Promise(requestAnimationFrame);
+    for (const request of bosh._requests) request.xhr.abort();
+  }
+
+  // Resolves with the first event from number `since` on that has all the
+  // properties of `want`.
+  expect(since, want, timeout) {
+    const found = this.events.slice(since).find((event) => matches(event, want));
+    if (found) return found;
+    return new Promise((resolve, reject) => {
+      const waiter = { want, resolve };
+      this.#waiting.add(waiter);
+      setTimeout(() => {
+        if (!this.#waiting.delete(waiter)) return;
+        const seen = JSON.stringify(this.events.slice(since));
+        reject(new Error(`waited in vain for ${JSON.stringify(want)}; seen: ${seen}`));
+      }, timeout);
+    });
+  }
+
+  #add(event) {
+    this.events.push(event);
+    for (const waiter of this.#waiting) {
+      if (!matches(event, waiter.want)) continue;
+      this.#waiting.delete(waiter);
+      waiter.resolve(event);
+    }
+  }
+
+  // Handlers of strophe.js stay only when they return true.
+  #presence(stanza) {
+    const project = [...stanza.getElementsByTagName('x')].find((x) => x.namespaceURI === 'urn:rollcall:project:1');
+    this.#add({
+      kind: 'presence',
+      from: Strophe.getBareJidFromJid(stanza.getAttribute('from')),
+      resource: Strophe.getResourceFromJid(stanza.getAttribute('from')),
+      type: stanza.getAttribute('type') ?? 'available',
+      show: stanza.getElementsByTagName('show')[0]?.textContent ?? '',
+      status: project?.getAttribute('status') ?? null,
+      projects: [...(project?.children ?? [])].map((element) => element.getAttribute('id')),
+    });
+    return true;
+  }
+
+  #message(stanza) {
+    this.#add({
+      kind: 'message',
+      from: stanza.getAttribute('from'),
+      type: stanza.getAttribute('type') ?? 'normal',
+      id: stanza.getAttribute('id'),
+      body: stanza.getElementsByTagName('body')[0]?.textContent ?? '',
+    });
+    return true;
+  }
+}
+
+function matches(event, want) {
+  return Object.entries(want).every(([name, value]) => event[name] === value);
+}
+
+window.client = new Client();
