@@ -1,0 +1,152 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"rollcall/storage"
+)
+
+const (
+	queryUser    = `SELECT name FROM users WHERE id = ?`
+	queryProject = `SELECT name FROM projects WHERE id = ?`
+	// One row per SCRAM mechanism, or one with NULLs; none for an unknown user.
+	queryCredentials = `SELECT plain, mechanism, salt, iterations, stored_key, server_key
+		FROM users LEFT JOIN scram_keys ON user = id WHERE id = ? ORDER BY mechanism`
+	queryProjectsOf = `SELECT id, name FROM members JOIN projects ON id = project WHERE user = ? ORDER BY project`
+	// One row per member, or one with NULLs; none for an unknown project.
+	queryMembers = `SELECT u.id, u.name FROM projects p LEFT JOIN members m ON m.project = p.id
+		LEFT JOIN users u ON u.id = m.user WHERE p.id = ? ORDER BY m.user`
+	queryMemberIDs = `SELECT user FROM members WHERE project = ?`
+	queryUsers     = `SELECT id, name FROM users ORDER BY id`
+	queryProjects  = `SELECT id, name FROM projects ORDER BY id`
+
+	queryLastChange   = `SELECT coalesce(max(seq), 0) FROM changes`
+	queryOldestChange = `SELECT coalesce(min(seq), 0) FROM changes`
+	queryChanges      = `SELECT seq, kind, user, project FROM changes WHERE seq > ? ORDER BY seq LIMIT ?`
+)
+
+// preparing collects the error of several preparations.
+type preparing struct {
+	ctx context.Context
+	on  interface {
+		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	}
+	err error
+}
+
+func (p *preparing) add(to **sql.Stmt, query string) {
+	if p.err == nil {
+		*to, p.err = p.on.PrepareContext(p.ctx, query)
+	}
+}
+
+// reads are the statements of the reading connections. They end with their
+// pools.
+type reads struct {
+	user, project, credentials, projectsOf, members, users, projects *sql.Stmt
+	lastChange, oldestChange, changes                                *sql.Stmt
+}
+
+func (r *reads) prepare(ctx context.Context, reader, watcher *sql.DB) error {
+	p := preparing{ctx: ctx, on: reader}
+	p.add(&r.user, queryUser)
+	p.add(&r.project, queryProject)
+	p.add(&r.credentials, queryCredentials)
+	p.add(&r.projectsOf, queryProjectsOf)
+	p.add(&r.members, queryMembers)
+	p.add(&r.users, queryUsers)
+	p.add(&r.projects, queryProjects)
+	p.on = watcher
+	p.add(&r.lastChange, queryLastChange)
+	p.add(&r.oldestChange, queryOldestChange)
+	p.add(&r.changes, queryChanges)
+	return p.err
+}
+
+// statements are those of the writing connection. They run without a deadline
+// (see committer.exec) and end with their connection.
+type statements struct {
+	user, credentials, addUser, changeUser, removeUser, addKeys, removeKeys        *sql.Stmt
+	project, memberIDs, addProject, renameProject, removeProject, addMember, leave *sql.Stmt
+	forget                                                                         *sql.Stmt
+}
+
+func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error) {
+	var s statements
+	p := preparing{ctx: ctx, on: conn}
+	p.add(&s.user, queryUser)
+	p.add(&s.credentials, queryCredentials)
+	p.add(&s.addUser, `INSERT INTO users (id, name, plain) VALUES (?, ?, ?)`)
+	p.add(&s.changeUser, `UPDATE users SET name = ?, plain = ?, password_rev = password_rev + ? WHERE id = ?`)
+	p.add(&s.removeUser, `DELETE FROM users WHERE id = ?`)
+	p.add(&s.addKeys, `INSERT INTO scram_keys (user, mechanism, salt, iterations, stored_key, server_key)
+		VALUES (?, ?, ?, ?, ?, ?)`)
+	p.add(&s.removeKeys, `DELETE FROM scram_keys WHERE user = ?`)
+	p.add(&s.project, queryProject)
+	p.add(&s.memberIDs, queryMemberIDs)
+	p.add(&s.addProject, `INSERT INTO projects (id, name) VALUES (?, ?)`)
+	p.add(&s.renameProject, `UPDATE projects SET name = ? WHERE id = ?`)
+	p.add(&s.removeProject, `DELETE FROM projects WHERE id = ?`)
+	p.add(&s.addMember, `INSERT INTO members (project, user) VALUES (?, ?) ON CONFLICT DO NOTHING`)
+	p.add(&s.leave, `DELETE FROM members WHERE project = ? AND user = ?`)
+	p.add(&s.forget, `DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ? AND at < unixepoch() - ?`)
+	return &s, p.err
+}
+
+// nameOf runs one of the queries for a name. It reports whether there is a row.
+func nameOf(st *sql.Stmt, id string) (name string, found bool, err error) {
+	err = st.QueryRow(id).Scan(&name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	return name, err == nil, err
+}
+
+// exec returns how many rows were affected, those of triggers not counted.
+func exec(st *sql.Stmt, args ...any) (int64, error) {
+	r, err := st.Exec(args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// prune forgets changes that are neither among the last rows nor younger than
+// age.
+func (s *statements) prune(rows int, age time.Duration) error {
+	_, err := exec(s.forget, rows, int64(age/time.Second))
+	return err
+}
+
+// credentialsOf runs queryCredentials. It reports whether there is such a user.
+func credentialsOf(ctx context.Context, st *sql.Stmt, id string) (c storage.Credentials, found bool, err error) {
+	rows, err := st.QueryContext(ctx, id)
+	if err != nil {
+		return c, false, err
+	}
+	defer closeRows(rows, &err)
+	for rows.Next() {
+		var (
+			mechanism  sql.NullString
+			iterations sql.NullInt64
+			k          storage.SCRAMKeys
+		)
+		if err := rows.Scan(&c.Plain, &mechanism, &k.Salt, &iterations, &k.StoredKey, &k.ServerKey); err != nil {
+			return c, false, err
+		}
+		found = true
+		if mechanism.Valid {
+			k.Mechanism, k.Iterations = mechanism.String, int(iterations.Int64)
+			c.SCRAM = append(c.SCRAM, k)
+		}
+	}
+	return c, found, nil
+}
+
+// closeRows ends a query and adds what went wrong with it to err.
+func closeRows(rows *sql.Rows, err *error) {
+	*err = errors.Join(*err, rows.Err(), rows.Close())
+}
