@@ -105,6 +105,10 @@ func (s *Session) serveIQ(st *Stanza) {
 	if to.IsZero() {
 		to = s.jid.Bare()
 	}
+	if request && string(st.Element.ChildSpace) == ns.Session && !to.IsFull() {
+		s.srv.answerSession(st)
+		return
+	}
 	d := s.srv.domain(to.Domain())
 	switch {
 	case d == nil:

@@ -52,6 +52,8 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 		neg:  new(negotiation),
 	}
 	s.Touch()
+	s.mu.Lock() // nobody acts on the session before it has its timer
+	defer s.mu.Unlock()
 	srv.metrics.opened(t.Info().Kind)
 	srv.young.add(s)
 	s.neg.timer = time.AfterFunc(srv.cfg.Limits.LoginTime, func() {

@@ -121,7 +121,7 @@ func (a *App) startCore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := append(modules(c.Modules, a.store, a.store, memory.NewPresence()), a.o.Modules...)
+	all := append(modules(c.Modules, a.store, memory.NewPresence()), a.o.Modules...)
 	if err := a.srv.Start(ctx, all...); err != nil {
 		return err
 	}

@@ -13,18 +13,24 @@ import (
 	"rollcall/storage"
 )
 
+// directory is who there is.
+type directory interface {
+	storage.Users
+	storage.Projects
+}
+
 // modules lists the modules that a configuration turns on.
-func modules(c conf.Modules, users storage.Users, directory storage.Projects, presence storage.Presence) []server.Module {
+func modules(c conf.Modules, d directory, presence storage.Presence) []server.Module {
 	var list []server.Module
 	add := func(on bool, m server.Module) {
 		if on {
 			list = append(list, m)
 		}
 	}
-	add(c.Roster.Enabled, roster.New(roster.Options{Projects: directory, Users: users}))
+	add(c.Roster.Enabled, roster.New(roster.Options{Projects: d, Users: d}))
 	add(c.Projects.Enabled, projects.New(projects.Options{
 		ServiceHost: c.Projects.Host, Grace: c.Projects.Grace, LegacyShows: c.Projects.LegacyShows,
-		Directory: directory, Presence: presence,
+		Directory: d, Presence: presence,
 	}))
 	add(c.Disco.Enabled, disco.New())
 	add(c.Ping.Enabled, ping.New(ping.Options{Interval: c.Ping.Interval, Timeout: c.Ping.Timeout}))
