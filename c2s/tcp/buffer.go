@@ -1,0 +1,20 @@
+package tcp
+
+// bufferSize is the size of a fresh buffer in bytes. Buffers are held only while
+// something is read or waits to be written.
+const bufferSize = 8 << 10
+
+// maxKept is the largest buffer that goes back to the pool.
+const maxKept = 64 << 10
+
+// buffer is a pooled slice.
+type buffer struct{ b []byte }
+
+func (a *Acceptor) getBuffer() *buffer { return a.buffers.Get().(*buffer) }
+
+func (a *Acceptor) putBuffer(b *buffer) {
+	if b != nil && cap(b.b) <= maxKept {
+		b.b = b.b[:0]
+		a.buffers.Put(b)
+	}
+}

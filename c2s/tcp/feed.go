@@ -1,0 +1,208 @@
+package tcp
+
+import (
+	"bytes"
+	"errors"
+
+	"mellium.im/xmpp/stream"
+
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+	"rollcall/server"
+)
+
+// drainBytes bounds what is read after the end only to keep the connection from
+// being reset while the peer has not read the last bytes.
+const drainBytes = 256 << 10
+
+// received takes what was read, which it does not keep, and the error that came
+// with it, and reports whether to go on reading. It may wait, for the session's
+// turn and whatever that waits for.
+func (c *conn) received(data []byte, err error) bool {
+	if c.out.isClosed() {
+		c.drained += len(data)
+		if err == nil && c.drained <= drainBytes {
+			return true
+		}
+		c.end(&c.out.readEnded)
+		return false
+	}
+	if len(data) > 0 {
+		if failure := c.process(data); failure != nil {
+			err = failure
+		}
+	}
+	if err == nil && c.upgrade && !c.out.isClosed() {
+		err = c.handshake()
+	}
+	if err != nil {
+		c.lost(err)
+		if c.out.isShaking() {
+			c.end(&c.out.writeEnded) // the handshake that failed has the pen
+		}
+		c.end(&c.out.readEnded)
+		return false
+	}
+	return true
+}
+
+// lost ends a session whose connection broke.
+func (c *conn) lost(cause error) {
+	c.rest = nil
+	reason := server.ReasonLost
+	var failed *handshakeError
+	if errors.As(cause, &failed) {
+		reason = server.ReasonTLS
+	}
+	turn := c.session.Begin()
+	defer turn.End()
+	turn.Close(server.Close{Reason: reason, Cause: cause})
+}
+
+// process takes bytes as they come over the wire.
+func (c *conn) process(data []byte) error {
+	if s := c.out.secure; s != nil {
+		return c.unseal(s, data)
+	}
+	c.feed(data)
+	return nil
+}
+
+// unseal feeds what TLS makes of the data, until TLS needs more.
+func (c *conn) unseal(s *secure, data []byte) error {
+	s.in = data
+	b := c.a.getBuffer()
+	defer c.a.putBuffer(b)
+	for {
+		n, err := s.tls.Read(b.b[:cap(b.b)])
+		if n > 0 {
+			c.feed(b.b[:n])
+		}
+		if c.out.isClosed() {
+			s.in = nil
+			return nil
+		}
+		if err != nil {
+			c.Flush() // TLS may have something to say of its own
+			if errors.Is(err, errWouldBlock) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// feed runs the session's turn over a piece of the stream.
+func (c *conn) feed(data []byte) {
+	if c.rest != nil {
+		c.rest = append(c.rest, data...)
+		data = c.rest
+	}
+	turn := c.session.Begin()
+	left := c.elements(turn, data)
+	turn.End()
+	switch {
+	case len(left) == 0:
+		c.rest = nil
+	case c.rest == nil || len(left) < len(c.rest):
+		c.rest = bytes.Clone(left)
+	}
+}
+
+// elements gives the session one element after the other and returns what is not
+// complete yet.
+func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
+	el := c.a.elements.Get().(*xmlscan.Element)
+	defer c.a.elements.Put(el)
+	for {
+		c.scan.SetLimits(xmlscan.Limits{
+			Bytes: turn.MaxElement(), Depth: c.a.cfg.Limits.Depth, Attrs: c.a.cfg.Limits.Attributes,
+		})
+		n, err := c.scan.Next(data, el)
+		data = data[n:]
+		if errors.Is(err, xmlscan.ErrMore) {
+			if n > 0 {
+				turn.Session().Touch() // white space keeps a connection alive (RFC 6120 section 4.6.1)
+			}
+			return data
+		}
+		var bad *xmlscan.Error
+		if errors.As(err, &bad) {
+			turn.Close(server.BadXML(bad))
+			return nil
+		}
+		switch c.element(turn, el) {
+		case server.More:
+		case server.Restart:
+			c.scan.Reset()
+			c.out.restart()
+			if c.upgrade {
+				// What came before TLS must not count as said under it (RFC 6120
+				// section 5.4.3.3).
+				return nil
+			}
+		case server.Done:
+			return nil
+		}
+	}
+}
+
+func (c *conn) element(turn *server.Turn, el *xmlscan.Element) server.Outcome {
+	switch el.Kind {
+	case xmlscan.Header:
+		h, bad := readHeader(el)
+		if bad != nil {
+			turn.Close(server.StreamError(*bad, nil))
+			return server.Done
+		}
+		return turn.Open(h)
+	case xmlscan.End:
+		turn.Hangup()
+		return server.Done
+	}
+	return turn.Element(el)
+}
+
+// restart says that the next header opens a new stream.
+func (o *outbox) restart() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opened = false
+}
+
+// readHeader reads the client's header (RFC 6120 sections 4.7 and 4.8).
+func readHeader(el *xmlscan.Element) (h server.StreamHeader, bad *stream.Error) {
+	switch {
+	case string(el.Space) != ns.Stream, string(el.Local) != "stream", el.AttrString("xmlns") != ns.Client:
+		return h, &stream.InvalidNamespace
+	case string(el.Prefix) != "stream":
+		return h, &stream.BadNamespacePrefix // RFC 6120 section 4.8.5
+	}
+	return server.StreamHeader{
+		From: el.AttrString("from"), To: el.AttrString("to"),
+		Lang: el.AttrString("xml:lang"), Version: el.AttrString("version"),
+	}, nil
+}
+
+// appendHeader appends the server's header. Clients that look for the id with a
+// regular expression, like tsung, want these quotes and this order.
+func appendHeader(dst []byte, h server.StreamHeader) []byte {
+	attr := func(name, value string) {
+		if value != "" {
+			dst = append(dst, ' ')
+			dst = append(dst, name...)
+			dst = append(dst, '=', '"')
+			dst = xmlscan.AppendAttr(dst, value)
+			dst = append(dst, '"')
+		}
+	}
+	dst = append(dst, "<?xml version='1.0'?><stream:stream"...)
+	attr("id", h.ID)
+	attr("xmlns:stream", ns.Stream)
+	attr("xmlns", ns.Client)
+	attr("from", h.From)
+	attr("to", h.To)
+	attr("version", h.Version)
+	attr("xml:lang", h.Lang)
+	return append(dst, '>')
+}

@@ -1,0 +1,317 @@
+package tcp_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rollcall/c2s/tcp"
+	"rollcall/conf"
+	"rollcall/internal/auth"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+const (
+	host     = "example.com"
+	password = "secret"
+	// patience is how long a test waits for what should happen at once.
+	patience = 20 * time.Second
+)
+
+// users are all users there can be, with one password.
+type users struct{ credentials storage.Credentials }
+
+func (u users) User(_ context.Context, id string) (storage.User, error) {
+	return storage.User{ID: id}, nil
+}
+
+func (u users) Credentials(context.Context, string) (storage.Credentials, error) {
+	return u.credentials, nil
+}
+
+func (u users) Mechanisms() []string { return []string{"SCRAM-SHA-1", "SCRAM-SHA-256"} }
+
+var credentials = sync.OnceValues(func() (storage.Credentials, error) {
+	return auth.NewCredentials(password, auth.MinIterations)
+})
+
+var certificate = sync.OnceValues(func() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		RootCAs:      roots, ServerName: host,
+	}, nil
+})
+
+// options of a listener.
+type options struct {
+	limits func(*conf.Limits)
+	tls    bool
+	direct bool
+	simple bool
+	plain  bool // storage of plain passwords, for many logins
+}
+
+// house is a server with one listener.
+type house struct {
+	*server.Server
+	t        testing.TB
+	acceptor *tcp.Acceptor
+	address  string
+	tls      *tls.Config // for clients
+	closes   chan string // the reason of every close
+	metrics  *prometheus.Registry
+	stop     func()
+}
+
+// closeLog passes on the reasons of closes and keeps the rest quiet.
+type closeLog struct {
+	slog.Handler
+	closes chan string
+}
+
+func (l closeLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "closed" {
+		r.Attrs(func(a slog.Attr) bool {
+			if a.Key == "reason" {
+				select {
+				case l.closes <- a.Value.String():
+				default: // nobody looks
+				}
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+func start(t testing.TB, o options) *house {
+	t.Helper()
+	h := &house{t: t, closes: make(chan string, 10_000), metrics: prometheus.NewRegistry()}
+	limits := conf.Default().Limits
+	limits.LoginTime = patience
+	if o.limits != nil {
+		o.limits(&limits)
+	}
+	keys, err := credentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.plain {
+		keys = storage.Credentials{Plain: password}
+	}
+	a, err := auth.New(auth.Config{Users: users{keys}, Iterations: auth.MinIterations, Secret: make([]byte, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(closeLog{slog.NewTextHandler(io.Discard, nil), h.closes})
+	h.Server, err = server.New(server.Config{
+		Hosts: []string{host}, Limits: limits, Session: conf.Default().Session,
+		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tcp.Config{Listener: server.Listener{PlainWithoutTLS: true}, Limits: limits, Log: log, Direct: o.direct}
+	if o.tls || o.direct {
+		if h.tls, err = certificate(); err != nil {
+			t.Fatal(err)
+		}
+		c.TLS = h.tls
+		c.Listener.RequireTLS = true
+	}
+	h.acceptor = tcp.New(h.Server, c)
+	if o.simple {
+		h.acceptor.Simple()
+	}
+	h.listen()
+	return h
+}
+
+func (h *house) listen() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.address = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- h.acceptor.Serve(ln) }()
+	h.stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		// As the program does it: listeners first.
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			h.t.Error(err)
+		}
+		if err := errors.Join(h.Shutdown(ctx), h.acceptor.Close(ctx), <-served); err != nil {
+			h.t.Error(err)
+		}
+		families, err := h.metrics.Gather()
+		if err != nil {
+			h.t.Error(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "rollcall_panics_total" && f.GetMetric()[0].GetCounter().GetValue() > 0 {
+				h.t.Error("the core caught a panic")
+			}
+		}
+	})
+	h.t.Cleanup(h.stop)
+}
+
+// expectClose waits for the next close.
+func (h *house) expectClose(reason string) {
+	h.t.Helper()
+	select {
+	case got := <-h.closes:
+		if got != reason {
+			h.t.Errorf("closed for %s, want %s", got, reason)
+		}
+	case <-time.After(patience):
+		h.t.Errorf("nothing was closed, want %s", reason)
+	}
+}
+
+// loops runs a test over both links.
+func loops(t *testing.T, o options, f func(t *testing.T, h *house)) {
+	t.Helper()
+	for _, simple := range []bool{false, true} {
+		name := "lean"
+		if simple {
+			name = "simple"
+		}
+		t.Run(name, func(t *testing.T) {
+			o.simple = simple
+			f(t, start(t, o))
+		})
+	}
+}
+
+// peer is a client that says what it likes.
+type peer struct {
+	net.Conn
+	t    testing.TB
+	seen bytes.Buffer // and not asked for yet
+}
+
+func (h *house) dial() *peer {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	p := &peer{Conn: nc, t: h.t}
+	h.t.Cleanup(func() { p.Close() })
+	p.patient()
+	return p
+}
+
+func (p *peer) patient() {
+	p.t.Helper()
+	if err := p.SetDeadline(time.Now().Add(patience)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) send(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p, text); err != nil {
+		p.t.Fatalf("send: %v", err)
+	}
+}
+
+// until returns what came up to and with the text.
+func (p *peer) until(text string) string {
+	p.t.Helper()
+	buf := make([]byte, 4096)
+	for {
+		if i := bytes.Index(p.seen.Bytes(), []byte(text)); i >= 0 {
+			return string(p.seen.Next(i + len(text)))
+		}
+		n, err := p.Read(buf)
+		p.seen.Write(buf[:n])
+		if err != nil && !bytes.Contains(p.seen.Bytes(), []byte(text)) {
+			p.t.Fatalf("waiting for %q: %v; got %q", text, err, p.seen.String())
+		}
+	}
+}
+
+// all returns everything up to the end of the connection.
+func (p *peer) all() string {
+	p.t.Helper()
+	_, err := p.seen.ReadFrom(p)
+	if err != nil {
+		p.t.Fatalf("reading to the end: %v; got %q", err, p.seen.String())
+	}
+	return string(p.seen.Next(p.seen.Len()))
+}
+
+func (p *peer) expectEnd(want string) {
+	p.t.Helper()
+	if got := p.all(); !strings.HasSuffix(got, want) {
+		p.t.Errorf("got  %q\nwant %q at the end", got, want)
+	}
+}
+
+const header = "<?xml version='1.0'?><stream:stream to='" + host + "' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+
+// streamError is the end of a stream that the server ends.
+func streamError(condition string) string {
+	return "<stream:error><" + condition + " xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+}
+
+func auth64(user string) string {
+	return "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" + base64("\x00"+user+"\x00"+password) + "</auth>"
+}
+
+func bind(resource string) string {
+	return "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>" + resource + "</resource></bind></iq>"
+}
+
+// login logs in over a raw connection.
+func (h *house) login(user, resource string) *peer {
+	h.t.Helper()
+	p := h.dial()
+	p.login(user, resource)
+	return p
+}
+
+func (p *peer) login(user, resource string) {
+	p.t.Helper()
+	p.send(header + auth64(user) + header + bind(resource))
+	p.until("</jid></bind></iq>")
+}
