@@ -7,7 +7,8 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Checks, launch, must, same, settings } from './lib.mjs';
+import { Checks, launch, must, same, settings, user } from './lib.mjs';
+import { model } from './model.mjs';
 
 const options = settings({
   url: undefined,
@@ -15,6 +16,9 @@ const options = settings({
   domain: 'localhost',
   alice: 'alice',
   bob: 'bob',
+  // Somebody who is not in the project, with the password.
+  dave: 'dave',
+  password: 'secret',
   project: 'Apollo',
   // Seconds for which people still count as present after their last connection broke.
   grace: '5',
@@ -231,19 +235,33 @@ async function losses(alice, bob) {
   });
 }
 
-async function wrongPassword(browser) {
-  await checks.check('a wrong password is said, and not tried again', async () => {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    page.setDefaultTimeout(DEADLINE);
-    await page.goto(options.url);
+async function strangers(browser) {
+  const tab = async (name) => {
+    const page = await (await browser.newContext()).newPage();
+    const stranger = new Tab(page, name);
+    await stranger.open('./');
     await page.locator('#user').selectOption('');
+    return stranger;
+  };
+  await checks.check('a wrong password is said, and not tried again', async () => {
+    const { page } = await tab(options.alice);
     await page.locator('#name').fill(options.alice);
     await page.locator('#password').fill('wrong');
     await page.locator('#sign-in').click();
     await page.locator('#login-error', { hasText: 'password is wrong' }).waitFor();
     await page.locator('#sign-in:enabled').waitFor();
-    await context.close();
+    await page.context().close();
+  });
+  await checks.check('somebody else logs in by name, and an outsider sees nobody', async () => {
+    const dave = user(options.dave, options.password);
+    const outsider = await tab(dave.id);
+    await outsider.page.locator('#name').fill(dave.id);
+    await outsider.page.locator('#password').fill(dave.password);
+    await outsider.page.locator('#sign-in').click();
+    await outsider.connected();
+    await outsider.page.locator('#nothing').waitFor();
+    same(await outsider.page.locator('.project').count(), 0, 'projects');
+    await outsider.page.context().close();
   });
 }
 
@@ -255,8 +273,9 @@ async function main() {
     const [first, second] = await Promise.all([browser.newContext(size), browser.newContext(size)]);
     const alice = new Tab(await first.newPage(), options.alice);
     const bob = new Tab(await second.newPage(), options.bob);
-    await wrongPassword(browser);
     await enter(alice, bob);
+    await model((name, run) => checks.check(name, run), alice.page);
+    await strangers(browser);
     await states(alice, bob);
     await messages(alice, bob);
     await pictures(alice, bob);

@@ -31,6 +31,7 @@ export class Board {
     }
     const board = byId('projects');
     setData(board, 'live', String(live));
+    byId('nothing').hidden = !live || cards.length > 0;
     const look = { me, people, chosen, unread };
     keyed(board, cards, (card) => card.key, () => this.#makeCard(), (element, card) => this.#updateCard(element, card, look));
     if (live) this.#announce(people);

@@ -57,7 +57,8 @@ export class Talk {
     document.body.dataset.pane = 'talk';
     this.#show();
     this.#changed();
-    byId('text').focus({ preventScroll: true });
+    // On a narrow screen the keyboard would cover what there is to read.
+    byId(matchMedia('(max-width: 50rem)').matches ? 'back' : 'text').focus({ preventScroll: true });
   }
 
   hide() {
@@ -145,30 +146,30 @@ export class Talk {
     setText(byId('text-label'), `Message to ${current.name}`);
     paintAvatar(byId('talk-avatar'), current.name, current.jid);
     const list = byId('messages');
-    const known = new Map([...list.children].map((li) => [li.entry, li]));
+    const known = new Map([...list.children].map((row) => [row.entry, row]));
     let before = null;
     const rows = current.entries.map((entry) => {
       const follows = before?.key === entry.key && before?.mine === entry.mine && before?.kind === entry.kind;
-      const li = known.get(entry) ?? bubble(entry);
-      li.dataset.follows = String(follows);
-      li.dataset.arrived = String(entry.arrived);
-      setText(li.lastElementChild, entry.failure ? `Not delivered: ${entry.failure}` : time(entry.at));
-      if (entry.failure) li.dataset.failed = 'true';
+      const row = known.get(entry) ?? bubble(entry);
+      row.dataset.follows = String(follows);
+      row.dataset.arrived = String(entry.arrived);
+      setText(row.lastElementChild, entry.failure ? `Not delivered: ${entry.failure}` : time(entry.at));
+      if (entry.failure) row.dataset.failed = 'true';
       before = entry;
-      return li;
+      return row;
     });
     // Only what is new goes in: a live region would read all of it again.
-    for (const li of known.values()) if (!rows.includes(li)) li.remove();
-    for (const li of rows) if (!li.isConnected) list.append(li);
+    for (const row of known.values()) if (!rows.includes(row)) row.remove();
+    for (const row of rows) if (!row.isConnected) list.append(row);
     list.scrollTop = list.scrollHeight;
   }
 }
 
 function bubble(entry) {
-  const li = h('li', { class: 'message', 'data-mine': String(entry.mine), 'data-kind': entry.kind },
+  const row = h('div', { class: 'message', 'data-mine': String(entry.mine), 'data-kind': entry.kind },
     h('span', { class: 'author' }, entry.mine ? 'You' : entry.author),
     h('p', { class: 'text' }, entry.text),
     h('time', { datetime: entry.at.toISOString() }, time(entry.at)));
-  li.entry = entry;
-  return li;
+  row.entry = entry;
+  return row;
 }
