@@ -58,7 +58,7 @@ type App struct {
 
 // closer ends one listener and what it accepted.
 type closer struct {
-	listener net.Listener
+	listener net.Listener // closed before the sessions end, if there is one
 	close    func(context.Context) error
 }
 
@@ -208,6 +208,9 @@ func (a *App) Certificates() *Certificates { return a.certs }
 func (a *App) Shutdown(ctx context.Context) error {
 	var errs []error
 	for _, c := range a.closers {
+		if c.listener == nil {
+			continue
+		}
 		if err := c.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}

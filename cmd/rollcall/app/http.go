@@ -70,7 +70,8 @@ func (a *App) serveHTTP(address string, h http.Handler, secure *tls.Config, door
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(a.o.Log.Handler(), slog.LevelDebug),
 	}
-	a.closers = append(a.closers, closer{ln, func(ctx context.Context) error {
+	// The listener stays open while sessions end: their clients come to ask why.
+	a.closers = append(a.closers, closer{close: func(ctx context.Context) error {
 		if door != nil {
 			if err := door.Shutdown(ctx); err != nil {
 				return errors.Join(err, srv.Close())
