@@ -3,6 +3,7 @@ package tcp
 import (
 	"bytes"
 	"errors"
+	"runtime/debug"
 
 	"mellium.im/xmpp/stream"
 
@@ -112,6 +113,7 @@ func (c *conn) feed(data []byte) {
 // elements gives the session one element after the other and returns what is not
 // complete yet.
 func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
+	defer c.guard(turn)
 	el := c.a.elements.Get().(*xmlscan.Element)
 	defer c.a.elements.Put(el)
 	for {
@@ -126,9 +128,8 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 			}
 			return data
 		}
-		var bad *xmlscan.Error
-		if errors.As(err, &bad) {
-			turn.Close(server.BadXML(bad))
+		if err != nil {
+			turn.Close(badXML(err))
 			return nil
 		}
 		switch c.element(turn, el) {
@@ -145,6 +146,26 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 			return nil
 		}
 	}
+}
+
+// guard turns a panic outside the core into the end of this one session. The
+// core has its own guard around what an element does.
+func (c *conn) guard(turn *server.Turn) {
+	if p := recover(); p != nil {
+		c.a.cfg.Log.Error("panic", "doing", "input", "panic", p, "conn", c.session.Conn(), "stack", string(debug.Stack()))
+		end := server.Close{Reason: server.ReasonInternal}
+		turn.Close(end)
+		c.Close(end) // in case that the session's own close did not come this far
+	}
+}
+
+// badXML is what a client is told whose input the scanner refused.
+func badXML(err error) server.Close {
+	var bad *xmlscan.Error
+	if errors.As(err, &bad) {
+		return server.BadXML(bad)
+	}
+	return server.Close{Reason: server.ReasonInternal, Cause: err}
 }
 
 func (c *conn) element(turn *server.Turn, el *xmlscan.Element) server.Outcome {

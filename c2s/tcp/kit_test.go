@@ -36,17 +36,25 @@ const (
 )
 
 // users are all users there can be, with one password.
-type users struct{ credentials storage.Credentials }
+type users struct {
+	credentials storage.Credentials
+	stuck       chan struct{} // what finding the user "stuck" waits for
+	waits       chan struct{} // says that somebody does
+}
 
-func (u users) User(_ context.Context, id string) (storage.User, error) {
+func (u *users) User(_ context.Context, id string) (storage.User, error) {
 	return storage.User{ID: id}, nil
 }
 
-func (u users) Credentials(context.Context, string) (storage.Credentials, error) {
+func (u *users) Credentials(_ context.Context, id string) (storage.Credentials, error) {
+	if id == "stuck" {
+		u.waits <- struct{}{}
+		<-u.stuck
+	}
 	return u.credentials, nil
 }
 
-func (u users) Mechanisms() []string { return []string{"SCRAM-SHA-1", "SCRAM-SHA-256"} }
+func (u *users) Mechanisms() []string { return []string{"SCRAM-SHA-1", "SCRAM-SHA-256"} }
 
 var credentials = sync.OnceValues(func() (storage.Credentials, error) {
 	return auth.NewCredentials(password, auth.MinIterations)
@@ -84,6 +92,7 @@ type options struct {
 	direct bool
 	simple bool
 	plain  bool // storage of plain passwords, for many logins
+	tap    func(server.TapEvent)
 }
 
 // house is a server with one listener.
@@ -92,6 +101,7 @@ type house struct {
 	t        testing.TB
 	acceptor *tcp.Acceptor
 	address  string
+	users    *users
 	tls      *tls.Config // for clients
 	closes   chan string // the reason of every close
 	metrics  *prometheus.Registry
@@ -134,14 +144,15 @@ func start(t testing.TB, o options) *house {
 	if o.plain {
 		keys = storage.Credentials{Plain: password}
 	}
-	a, err := auth.New(auth.Config{Users: users{keys}, Iterations: auth.MinIterations, Secret: make([]byte, 32)})
+	h.users = &users{keys, make(chan struct{}), make(chan struct{})}
+	a, err := auth.New(auth.Config{Users: h.users, Iterations: auth.MinIterations, Secret: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(closeLog{slog.NewTextHandler(io.Discard, nil), h.closes})
 	h.Server, err = server.New(server.Config{
 		Hosts: []string{host}, Limits: limits, Session: conf.Default().Session,
-		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics,
+		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics, Tap: o.tap,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -94,7 +94,10 @@ func (a *Acceptor) Serve(ln net.Listener) error {
 		return errNoTLS
 	}
 	if !a.listen(ln) {
-		return ln.Close()
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
 	}
 	defer a.unlisten(ln)
 	pause := firstPause

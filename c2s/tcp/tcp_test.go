@@ -8,12 +8,15 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"rollcall/conf"
+	"rollcall/server"
 )
 
 func base64(s string) string { return stdbase64.StdEncoding.EncodeToString([]byte(s)) }
@@ -216,12 +219,56 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// White space alone is a sign of life.
 func TestKeepalive(t *testing.T) {
 	loops(t, options{}, func(t *testing.T, h *house) {
 		p := h.login("ann", "x")
+		session := h.acceptor.Sessions()[0]
+		before := session.Seen()
 		p.send(" \n ")
+		late := time.Now().Add(patience)
+		for !session.Seen().After(before) {
+			if time.Now().After(late) {
+				t.Fatal("not noticed")
+			}
+			runtime.Gosched()
+		}
 		p.send("<presence to='ann@example.com/x' id='after'/>")
 		p.until("id='after'")
+	})
+}
+
+// Sessions that wait for a store do not keep others from going on.
+func TestWaitingTurns(t *testing.T) {
+	loops(t, options{plain: true}, func(t *testing.T, h *house) {
+		waiting := make([]*peer, 200) // more than the workers that are kept
+		for i := range waiting {
+			waiting[i] = h.dial()
+			waiting[i].send(header + auth64("stuck") + header + bind(strconv.Itoa(i)))
+		}
+		for range waiting {
+			<-h.users.waits
+		}
+		h.login("ann", "x")
+		close(h.users.stuck)
+		for _, p := range waiting {
+			p.until("<success ")
+		}
+	})
+}
+
+// A panic ends one connection, not the process.
+func TestPanic(t *testing.T) {
+	loops(t, options{tap: func(e server.TapEvent) {
+		if e.Kind == server.TapClose && e.JID.Local() == "bad" {
+			panic("tap")
+		}
+	}}, func(t *testing.T, h *house) {
+		bad, ann := h.login("bad", "x"), h.login("ann", "x")
+		bad.send("</stream:stream>")
+		bad.expectEnd(streamError("internal-server-error"))
+		ann.send("<presence to='ann@example.com/x' id='after'/>")
+		ann.until("id='after'")
 	})
 }
 
@@ -322,7 +369,7 @@ func TestAcceptErrors(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if err := h.acceptor.Serve(ln); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := h.acceptor.Serve(ln); err != nil {
 		t.Errorf("serving after Close: %v", err)
 	}
 }
