@@ -35,7 +35,7 @@ fuzz:
 
 # slixmpp over TCP, strophe.js and the demo page in chromium.
 clients:
-	go test -race -count=1 -tags clients -v ./test/clients
+	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage' ./test
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

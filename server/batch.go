@@ -14,7 +14,7 @@ type Batch struct {
 // Send queues one encoded stanza, which is copied, for one connection. A
 // connection that takes too little is closed; one that is gone takes nothing.
 func (b *Batch) Send(s *Session, stanza []byte) {
-	s.tap(TapOut, stanza)
+	s.tap(TapOut, stanza, Close{})
 	if err := s.transport.Write(stanza); err != nil {
 		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
 	}

@@ -46,17 +46,19 @@ type TapKind uint8
 
 // The kinds of tap event.
 const (
-	TapIn TapKind = iota
-	TapOut
-	TapClose
+	TapOpen  TapKind = iota // a connection was made
+	TapIn                   // the client sent an element
+	TapOut                  // the server sent an element
+	TapClose                // the session ended
 )
 
-// TapEvent is one element that a session took or sent, or its end.
+// TapEvent is one element that a session took or sent, or its beginning or end.
 type TapEvent struct {
-	Conn string
-	JID  jid.JID // zero before authentication, bare before binding
-	Kind TapKind
-	Data []byte // the element, or the condition of a close; valid during the call
+	Conn  string
+	JID   jid.JID // zero before authentication, bare before binding
+	Kind  TapKind
+	Data  []byte // the element; valid during the call
+	Close Close  // of TapClose
 }
 
 // Server is the core. Its methods are safe for concurrent use.
@@ -221,9 +223,9 @@ func (srv *Server) reserved(space []byte) bool {
 }
 
 // tap shows an event to whoever listens.
-func (s *Session) tap(kind TapKind, data []byte) {
+func (s *Session) tap(kind TapKind, data []byte, c Close) {
 	if s.srv.cfg.Tap != nil {
-		s.srv.cfg.Tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: kind, Data: data})
+		s.srv.cfg.Tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: kind, Data: data, Close: c})
 	}
 }
 

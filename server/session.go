@@ -56,6 +56,7 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	defer s.mu.Unlock()
 	srv.metrics.opened(t.Info().Kind)
 	srv.young.add(s)
+	s.tap(TapOpen, nil, Close{})
 	s.neg.timer = time.AfterFunc(srv.cfg.Limits.LoginTime, func() {
 		turn := s.Begin()
 		defer turn.End()
@@ -109,7 +110,7 @@ func (s *Session) maxElement() int {
 // element takes one element of the open stream.
 func (s *Session) element(t *Turn, el *xmlscan.Element) Outcome {
 	s.Touch()
-	s.tap(TapIn, el.Raw)
+	s.tap(TapIn, el.Raw, Close{})
 	switch s.phase {
 	case bound:
 		s.stanza(t, el)
@@ -199,7 +200,7 @@ func (s *Session) close(t *Turn, c Close) {
 	if was == bound {
 		s.srv.registry.remove(s)
 	}
-	s.tap(TapClose, []byte(condition))
+	s.tap(TapClose, nil, c)
 	s.transport.Close(c)
 	s.srv.metrics.closed(info.Kind, c.Reason, was == bound)
 	s.logClose(c, info, condition)

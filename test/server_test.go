@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rollcall/cmd/rollcall/app"
+	"rollcall/cmd/rollcall/demo"
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/internal/transcript"
@@ -48,6 +49,7 @@ func insecure() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 type options struct {
 	config  func(*conf.Config)
 	modules []server.Module
+	users   []demo.User // of the demo page
 	tap     func(server.TapEvent)
 }
 
@@ -80,7 +82,7 @@ func start(t *testing.T, o options) *app.App {
 		o.config(c)
 	}
 	a, err := app.Start(t.Context(), app.Options{
-		Config: c, Tap: o.tap, Modules: o.modules,
+		Config: c, Tap: o.tap, Modules: o.modules, Users: o.users,
 		Log: slog.New(slog.NewTextHandler(testLog(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -22,14 +22,24 @@ func serveCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(cmd)
+	record := cmd.Flags().String("record", "", "a file to write what clients say as a transcript, for reporting a defect; without passwords")
 	ready := cmd.Flags().String("ready", "", "a file to make as soon as clients can connect")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		c, err := loadConfig(*path)
 		if err != nil {
 			return err
 		}
 		log := newLog(stderr(), c.Log)
-		a, err := app.Start(cmd.Context(), app.Options{Config: c, Log: log})
+		o := app.Options{Config: c, Log: log}
+		if *record != "" {
+			recorder, done, err := recordTo(*record)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			o.Tap = recorder
+		}
+		a, err := app.Start(cmd.Context(), o)
 		if err != nil {
 			return err
 		}
