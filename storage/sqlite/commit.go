@@ -77,7 +77,7 @@ func startCommitter(ctx context.Context, db *sql.DB, log *slog.Logger) (*committ
 func (c *committer) close() error {
 	close(c.stop)
 	<-c.stopped
-	return c.conn.Close()
+	return errors.Join(c.st.close(), c.conn.Close())
 }
 
 // nextCommit returns a channel that the next commit closes.

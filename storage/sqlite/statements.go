@@ -34,12 +34,16 @@ type preparing struct {
 	on  interface {
 		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	}
+	all []*sql.Stmt
 	err error
 }
 
 func (p *preparing) add(to **sql.Stmt, query string) {
-	if p.err == nil {
-		*to, p.err = p.on.PrepareContext(p.ctx, query)
+	if p.err != nil {
+		return
+	}
+	if *to, p.err = p.on.PrepareContext(p.ctx, query); p.err == nil {
+		p.all = append(p.all, *to)
 	}
 }
 
@@ -67,11 +71,21 @@ func (r *reads) prepare(ctx context.Context, reader, watcher *sql.DB) error {
 }
 
 // statements are those of the writing connection. They run without a deadline
-// (see committer.exec) and end with their connection.
+// (see committer.exec). SQLite does not close a connection that has statements
+// left, and database/sql does not know those that belong to one connection.
 type statements struct {
 	user, credentials, addUser, changeUser, removeUser, addKeys, removeKeys        *sql.Stmt
 	project, memberIDs, addProject, renameProject, removeProject, addMember, leave *sql.Stmt
 	forget                                                                         *sql.Stmt
+	all                                                                            []*sql.Stmt
+}
+
+func (s *statements) close() error {
+	var errs []error
+	for _, st := range s.all {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error) {
@@ -93,7 +107,11 @@ func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error)
 	p.add(&s.addMember, `INSERT INTO members (project, user) VALUES (?, ?) ON CONFLICT DO NOTHING`)
 	p.add(&s.leave, `DELETE FROM members WHERE project = ? AND user = ?`)
 	p.add(&s.forget, `DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ? AND at < unixepoch() - ?`)
-	return &s, p.err
+	s.all = p.all
+	if p.err != nil {
+		return nil, errors.Join(p.err, s.close())
+	}
+	return &s, nil
 }
 
 // nameOf runs one of the queries for a name. It reports whether there is a row.

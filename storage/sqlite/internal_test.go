@@ -1,0 +1,373 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollcall/storage"
+)
+
+func openStore(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), Options{Path: filepath.Join(t.TempDir(), "rollcall.db")})
+	ok(t, err)
+	return s
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func count(t *testing.T, s *Store, table string) (n int) {
+	t.Helper()
+	ok(t, s.reader.QueryRow("SELECT count(*) FROM "+table).Scan(&n))
+	return n
+}
+
+// TestConnections asks the connections how they are set up.
+func TestConnections(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	if cache := writerCache + readers*readerCache + watchCache; cache > 4096 {
+		t.Errorf("page caches of %d KiB, want 4 MiB at most", cache)
+	}
+	check := func(name string, q interface {
+		QueryRow(string, ...any) *sql.Row
+	}, cache, queryOnly int) {
+		for pragma, want := range map[string]any{
+			"journal_mode": "wal", "synchronous": int64(2), "foreign_keys": int64(1), "busy_timeout": int64(5000),
+			"cache_size": int64(-cache), "mmap_size": int64(0), "query_only": int64(queryOnly),
+		} {
+			var got any
+			ok(t, q.QueryRow("PRAGMA "+pragma).Scan(&got))
+			if got != want {
+				t.Errorf("%s: %s is %v, want %v", name, pragma, got, want)
+			}
+		}
+	}
+	check("reader", s.reader, readerCache, 1)
+	check("watcher", s.watcher, watchCache, 1)
+	check("writer", writerConn{s}, writerCache, 0)
+}
+
+type writerConn struct{ s *Store }
+
+func (w writerConn) QueryRow(query string, args ...any) *sql.Row {
+	return w.s.commits.conn.QueryRowContext(context.Background(), query, args...)
+}
+
+// together runs writes that are all in line when the committer gets to them, so
+// that they share one transaction, and returns their errors. It has to run in a
+// bubble of synctest, with a store opened there.
+func together(t *testing.T, s *Store, writes []func(*statements) error) []error {
+	errs := make([]error, len(writes))
+	first, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := s.write(t.Context(), func(*statements) error {
+			close(first)
+			<-release
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-first
+	for i, w := range writes {
+		wg.Go(func() { errs[i] = s.write(t.Context(), w) })
+	}
+	synctest.Wait()
+	close(release)
+	wg.Wait()
+	return errs
+}
+
+// inBubble runs f with a store in a bubble of synctest.
+func inBubble(t *testing.T, f func(t *testing.T, s *Store)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openStore(t)
+		defer func() { ok(t, s.Close()) }()
+		f(t, s)
+	})
+}
+
+// TestGroupCommit runs writes that wait together: they share a transaction, and
+// one that fails half-way undoes what it did and nothing else.
+func TestGroupCommit(t *testing.T) { inBubble(t, groupCommit) }
+
+func groupCommit(t *testing.T, s *Store) {
+	refused := errors.New("refused")
+	var writes []func(*statements) error
+	for i := range 100 {
+		writes = append(writes, func(st *statements) error {
+			// Nothing of the others is committed yet.
+			if n := count(t, s, "projects"); n != 0 {
+				return fmt.Errorf("%d projects are there already", n)
+			}
+			if err := st.insertProject(storage.Project{ID: fmt.Sprintf("p%03d", i)}); err != nil {
+				return err
+			}
+			if i%2 == 1 {
+				return refused
+			}
+			return nil
+		})
+	}
+	for i, err := range together(t, s, writes) {
+		if i%2 == 0 && err != nil || i%2 == 1 && !errors.Is(err, refused) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if n := count(t, s, "projects"); n != 50 {
+		t.Errorf("%d projects, want 50", n)
+	}
+}
+
+// TestLostTransaction ends the transaction under the writes' feet, as SQLite
+// does when the disk is full: none of them holds, none was told otherwise, and
+// the next ones work.
+func TestLostTransaction(t *testing.T) { inBubble(t, lostTransaction) }
+
+func lostTransaction(t *testing.T, s *Store) {
+	var writes []func(*statements) error
+	for i := range 20 {
+		writes = append(writes, func(st *statements) error {
+			if i == 10 {
+				return errors.Join(s.commits.exec("ROLLBACK"), storage.ErrInvalid)
+			}
+			return st.insertProject(storage.Project{ID: fmt.Sprintf("p%03d", i)})
+		})
+	}
+	for i, err := range together(t, s, writes) {
+		want := storage.ErrUnavailable
+		if i == 10 {
+			want = storage.ErrInvalid
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("write %d: %v, want %v", i, err, want)
+		}
+	}
+	if n := count(t, s, "projects"); n != 0 {
+		t.Errorf("%d projects, want none", n)
+	}
+	ok(t, together(t, s, []func(*statements) error{
+		func(st *statements) error { return st.insertProject(storage.Project{ID: "p"}) },
+	})[0])
+}
+
+// TestFull runs out of room.
+func TestFull(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	var pages int
+	ok(t, writerConn{s}.QueryRow("PRAGMA page_count").Scan(&pages))
+	ok(t, s.commits.exec(fmt.Sprint("PRAGMA max_page_count = ", pages+4)))
+	var err error
+	added := 0
+	for ; err == nil && added < 10_000; added++ {
+		err = s.AddProject(t.Context(), storage.Project{ID: fmt.Sprintf("project-%d", added), Name: "of some length, so that pages fill"})
+	}
+	if !errors.Is(err, storage.ErrUnavailable) {
+		t.Fatalf("after %d: %v, want ErrUnavailable", added, err)
+	}
+	if n := count(t, s, "projects"); n != added-1 {
+		t.Errorf("%d projects, want the %d that were acknowledged", n, added-1)
+	}
+	ok(t, s.commits.exec("PRAGMA max_page_count = 100000"))
+	ok(t, s.AddProject(t.Context(), storage.Project{ID: "last"}))
+}
+
+// TestBusy has another process hold the write lock: reads go on, a write ends
+// with its context and does not happen later, or is refused in the end.
+func TestBusy(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	other, err := sql.Open("sqlite", s.path)
+	ok(t, err)
+	defer func() { ok(t, other.Close()) }()
+	other.SetMaxOpenConns(1)
+	_, err = other.Exec("BEGIN IMMEDIATE")
+	ok(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.AddProject(ctx, storage.Project{ID: "late"}) }()
+	if _, err := s.Project(t.Context(), "p"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("Project: %v, want ErrNotFound", err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("AddProject: %v, want the context's error", err)
+	}
+	_, err = other.Exec("ROLLBACK")
+	ok(t, err)
+	ok(t, s.AddProject(t.Context(), storage.Project{ID: "next"}))
+	if n := count(t, s, "projects"); n != 1 {
+		t.Errorf("%d projects, want the one whose caller waited", n)
+	}
+
+	ok(t, s.commits.exec("PRAGMA busy_timeout = 20"))
+	_, err = other.Exec("BEGIN IMMEDIATE")
+	ok(t, err)
+	if err := s.AddProject(t.Context(), storage.Project{ID: "busy"}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("AddProject: %v, want ErrUnavailable", err)
+	}
+	_, err = other.Exec("ROLLBACK")
+	ok(t, err)
+	ok(t, s.AddProject(t.Context(), storage.Project{ID: "busy"}))
+}
+
+// makeChanges tells so many changes and makes them as old as age.
+func makeChanges(t *testing.T, s *Store, n int, age time.Duration) {
+	t.Helper()
+	ok(t, s.write(t.Context(), func(*statements) error {
+		return s.commits.exec(fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO changes (at, kind, user) SELECT unixepoch() - %d, 'user-changed', 'u' || i FROM n`, n, age/time.Second))
+	}))
+}
+
+func TestPrune(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	prune := func(rows int) {
+		ok(t, s.write(t.Context(), func(st *statements) error { return st.prune(rows, time.Minute) }))
+	}
+	makeChanges(t, s, 100, 2*time.Minute)
+	makeChanges(t, s, 50, 0)
+	for _, step := range []struct{ rows, left int }{{200, 150}, {150, 150}, {120, 120}, {50, 50}, {10, 50}} {
+		prune(step.rows)
+		if n := count(t, s, "changes"); n != step.left {
+			t.Errorf("keeping %d rows and a minute: %d left, want %d", step.rows, n, step.left)
+		}
+	}
+}
+
+// TestPruneByItself makes more changes than are kept, and waits for transactions.
+func TestPruneByItself(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	makeChanges(t, s, keepRows+500, 2*keepFor)
+	for range pruneEvery {
+		ok(t, s.write(t.Context(), func(*statements) error { return nil }))
+	}
+	if n := count(t, s, "changes"); n != keepRows {
+		t.Errorf("%d changes are kept, want %d", n, keepRows)
+	}
+}
+
+// TestWatchTooSlow forgets changes that a slow watcher was not told yet: it ends
+// with an error instead of leaving them out. One that keeps up is not bothered.
+func TestWatchTooSlow(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	began, release := make(chan struct{}, 10_000), make(chan struct{})
+	slow, fast := make(chan error, 1), make(chan error, 1)
+	kept := make(chan string, 10_000)
+	go func() {
+		slow <- s.Watch(ctx, func(storage.Change) {
+			began <- struct{}{}
+			<-release
+		})
+	}()
+	go func() { fast <- s.Watch(ctx, func(c storage.Change) { kept <- c.User }) }()
+	for len(began) == 0 || len(kept) == 0 {
+		makeChanges(t, s, 1, 2*time.Minute)
+	}
+	makeChanges(t, s, 3*changesAtOnce, 2*time.Minute)
+	for u := range kept {
+		if u == fmt.Sprint("u", 3*changesAtOnce) {
+			break
+		}
+	}
+	ok(t, s.write(t.Context(), func(st *statements) error { return st.prune(10, time.Minute) }))
+	makeChanges(t, s, 2, 0)
+	for u := range kept {
+		if u == "u2" {
+			break
+		}
+	}
+	close(release)
+	if err := <-slow; !errors.Is(err, errLost) {
+		t.Errorf("the slow watcher ended with %v, want %v", err, errLost)
+	}
+	cancel()
+	ok(t, <-fast)
+}
+
+// TestTriggers changes the file as other programs may, without foreign keys.
+func TestTriggers(t *testing.T) {
+	s := openStore(t)
+	defer func() { ok(t, s.Close()) }()
+	other, err := sql.Open("sqlite", s.path)
+	ok(t, err)
+	_, err = other.Exec(`
+		INSERT INTO users (id, name, plain) VALUES ('ann', 'Ann', 'x');
+		INSERT INTO projects (id, name) VALUES ('p1', 'One'), ('p2', 'Two');
+		INSERT INTO members (project, user) VALUES ('p1', 'ann'), ('p2', 'ann');
+		UPDATE users SET name = 'Anna'; UPDATE users SET name = 'Anna';
+		UPDATE projects SET name = 'First' WHERE id = 'p1';
+		DELETE FROM projects WHERE id = 'p1';
+		DELETE FROM users WHERE id = 'ann';`)
+	ok(t, errors.Join(err, other.Close()))
+	if n := count(t, s, "members"); n != 0 {
+		t.Errorf("%d members are left", n)
+	}
+	changes, err := s.changesAfter(t.Context(), 0)
+	ok(t, err)
+	want := []storage.Change{
+		{Kind: storage.MemberAdded, User: "ann", Project: "p1"},
+		{Kind: storage.MemberAdded, User: "ann", Project: "p2"},
+		{Kind: storage.UserChanged, User: "ann"},
+		{Kind: storage.ProjectChanged, Project: "p1"},
+		{Kind: storage.MemberRemoved, User: "ann", Project: "p1"},
+		{Kind: storage.ProjectRemoved, Project: "p1"},
+		{Kind: storage.MemberRemoved, User: "ann", Project: "p2"},
+		{Kind: storage.UserRemoved, User: "ann"},
+	}
+	for i, c := range changes {
+		if i >= len(want) || c.Change != want[i] {
+			t.Fatalf("changes %v, want %v", changes, want)
+		}
+	}
+	if len(changes) != len(want) {
+		t.Errorf("%d changes, want %d", len(changes), len(want))
+	}
+}
+
+// TestMigrate takes a file through steps that are yet to come.
+func TestMigrate(t *testing.T) {
+	s := openStore(t)
+	ok(t, s.AddProject(t.Context(), storage.Project{ID: "p", Name: "One"}))
+	ok(t, s.Close())
+	db, err := pool(s.path, 1, writerCache, "_txlock=immediate")
+	ok(t, err)
+	defer func() { ok(t, db.Close()) }()
+	bad := append(migrations(), "ALTER TABLE projects ADD COLUMN x TEXT", "no SQL")
+	if err := migrate(t.Context(), db, bad); err == nil {
+		t.Error("a step that fails: no error")
+	}
+	good := append(migrations(), "ALTER TABLE projects ADD COLUMN x TEXT DEFAULT 'new'")
+	for range 2 {
+		ok(t, migrate(t.Context(), db, good))
+	}
+	var name, x string
+	ok(t, db.QueryRow("SELECT name, x FROM projects").Scan(&name, &x))
+	if name != "One" || x != "new" {
+		t.Errorf("project %q, %q after the migration", name, x)
+	}
+	if _, err := Open(t.Context(), Options{Path: s.path}); err == nil {
+		t.Error("opened a file of a newer version")
+	}
+}
