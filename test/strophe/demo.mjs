@@ -93,13 +93,13 @@ class Tab {
 }
 
 async function enter(alice, bob) {
-  await checks.check('?user= logs in at once', async () => {
+  await checks.need('?user= logs in at once', async () => {
     await alice.open(`?user=${alice.name}`);
     await alice.connected();
     await alice.sees(bob, 'offline');
     await alice.sees(alice, 'online');
   });
-  await checks.check('the form logs in', async () => {
+  await checks.need('the form logs in', async () => {
     await bob.open('./');
     await bob.page.locator('#sign-in:enabled').waitFor();
     await bob.picture('login-desktop');
@@ -288,5 +288,4 @@ async function main() {
   }
 }
 
-await main();
-process.exitCode = checks.finish();
+await checks.main(main);

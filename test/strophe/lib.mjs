@@ -31,8 +31,10 @@ export function launch() {
   });
 }
 
+class Stop extends Error {}
+
 // Runs checks one after the other, prints one line for each, and remembers what
-// failed. A check that needs what an earlier one did fails with it.
+// failed.
 export class Checks {
   passed = 0;
   failed = 0;
@@ -43,26 +45,46 @@ export class Checks {
     this.#skip = skip.split(',').filter((word) => word !== '');
   }
 
+  // Says whether the check has passed, or was left out.
   async check(name, run) {
     if (this.#skip.some((word) => name.includes(word))) {
       this.skipped++;
       console.log(`ok - ${name} # SKIP`);
-      return;
+      return true;
     }
     const begun = performance.now();
     try {
       const said = await run();
       this.passed++;
       console.log(`ok - ${name}${typeof said === 'string' ? ` (${said})` : ''}`);
+      return true;
     } catch (error) {
       this.failed++;
       const after = Math.round(performance.now() - begun);
       console.log(`not ok - ${name}: after ${after} ms: ${error.message.split('\n').slice(0, 6).join('\n  ')}`);
+      return false;
     }
   }
 
-  // Prints the count and returns the exit code.
-  finish() {
+  // A check without which the others make no sense: throws where it fails.
+  async need(name, run) {
+    if (!(await this.check(name, run))) throw new Stop();
+  }
+
+  // Runs a program of checks, prints the count and sets the exit code.
+  async main(program) {
+    try {
+      await program();
+    } catch (error) {
+      if (!(error instanceof Stop)) {
+        this.failed++;
+        console.log(`not ok - ${error.stack}`);
+      }
+    }
+    process.exitCode = this.#finish();
+  }
+
+  #finish() {
     console.log(`${this.passed} passed, ${this.failed} failed, ${this.skipped} skipped`);
     return this.failed > 0 || this.passed === 0 ? 1 : 0;
   }

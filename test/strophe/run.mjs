@@ -39,7 +39,7 @@ const checks = new Checks(options.skip);
 const check = (name, run) => checks.check(name, run);
 
 async function logins(open, alice) {
-  await check('SCRAM login, across origins', async () => {
+  await checks.need('SCRAM login, across origins', async () => {
     const used = await alice.login();
     must(used.startsWith('SCRAM-SHA-'), `used ${used}`);
     return used;
@@ -201,7 +201,7 @@ async function main() {
   try {
     const [alice, bob, dave] = await Promise.all([open(options.alice), open(options.bob), open(options.dave)]);
     await logins(open, alice);
-    await check('the others log in', async () => {
+    await checks.need('the others log in', async () => {
       await Promise.all([bob.login(), dave.login()]);
     });
     await rosters(alice, bob, dave);
@@ -215,14 +215,17 @@ async function main() {
     await bob.call('disconnect');
     await endings(open, alice);
     await outsider(alice, dave);
-    await check('no page had an error', async () => {
-      same([alice, bob, dave].flatMap(({ complaints }) => complaints), [], 'errors');
-    });
     await check('nobody was disconnected in between', async () => {
       for (const tab of [alice, dave]) {
         const last = (await tab.events()).filter(({ kind }) => kind === 'status').at(-1);
         same(last?.name, 'CONNECTED', `last status of ${tab.account.id}`);
       }
+    });
+    await check('they log out', async () => {
+      await Promise.all([alice.call('disconnect'), dave.call('disconnect')]);
+    });
+    await check('no page had an error', async () => {
+      same([alice, bob, dave].flatMap(({ complaints }) => complaints), [], 'errors');
     });
   } finally {
     await browser.close();
@@ -230,5 +233,4 @@ async function main() {
   }
 }
 
-await main();
-process.exitCode = checks.finish();
+await checks.main(main);
