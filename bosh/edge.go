@@ -1,81 +1,105 @@
 package bosh
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-
-	"rollcall/server"
 )
 
-// kind is the transport's name in logs and metrics.
-const kind = "bosh"
+const allowedMethods = "GET, HEAD, OPTIONS, POST"
 
-// defaultType is the Content-Type of answers (XEP-0124 section 7.1).
-const defaultType = "text/xml; charset=utf-8"
+const info = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>BOSH</title></head>
+<body><p>Here XMPP clients connect by BOSH
+(<a href="https://xmpp.org/extensions/xep-0124.html">XEP-0124</a>). There is nothing to see.</p></body></html>
+`
 
-// contentType is the Content-Type that a client wants, if it is one that no
-// browser would run.
-func contentType(asked string) string {
-	switch strings.ToLower(strings.ReplaceAll(asked, " ", "")) {
-	case "text/xml", "application/xml", "text/plain", "text/plain;charset=utf-8", "application/xml;charset=utf-8":
-		return asked
-	}
-	return defaultType
+// serveInfo tells people who open the address in a browser what it is.
+func serveInfo(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	// Who asked for the page has gone if this fails.
+	_, _ = io.WriteString(w, info)
 }
 
-// info describes where a request came from. Proxies are believed only when they
-// are known.
-func (h *Handler) info(r *http.Request) server.Info {
-	info := server.Info{Kind: kind, Remote: r.RemoteAddr, Secure: r.TLS != nil}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !h.trusted(peer.Addr()) {
-		return info
-	}
-	info.Secure = info.Secure || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-	// The last address that no proxy of ours wrote for another.
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			break
-		}
-		info.Remote = addr.String()
-		if !h.trusted(addr) {
-			break
-		}
-	}
-	return info
-}
-
-func (h *Handler) trusted(a netip.Addr) bool {
-	return slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
-}
-
-// allowOrigin lets the pages of configured sites read answers. The origin is
-// echoed: browsers refuse "*" with credentials, which some clients send.
+// allowOrigin lets pages of other origins read what is answered. The origin is
+// echoed because "*" does not work for requests with credentials.
 func (h *Handler) allowOrigin(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Add("Vary", "Origin")
+	head := w.Header()
+	head.Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
 	if origin == "" || !slices.Contains(h.cfg.Origins, "*") && !slices.Contains(h.cfg.Origins, strings.ToLower(origin)) {
 		return
 	}
-	header.Set("Access-Control-Allow-Origin", origin)
-	header.Set("Access-Control-Allow-Credentials", "true")
+	head.Set("Access-Control-Allow-Origin", origin)
+	head.Set("Access-Control-Allow-Credentials", "true")
 }
 
-// preflight answers what browsers ask before they post XML to another site.
+// preflight answers what browsers ask before a request to another origin. They
+// always do, as text/xml is not among the types that HTML forms send.
 func (h *Handler) preflight(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	if header.Get("Access-Control-Allow-Origin") != "" {
-		header.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
-			header.Set("Access-Control-Allow-Headers", asked)
-			header.Add("Vary", "Access-Control-Request-Headers")
+	head := w.Header()
+	head.Set("Allow", allowedMethods)
+	if head.Get("Access-Control-Allow-Origin") != "" {
+		head.Add("Vary", "Access-Control-Request-Headers")
+		head.Set("Access-Control-Allow-Methods", allowedMethods)
+		headers := r.Header.Get("Access-Control-Request-Headers")
+		if headers == "" {
+			headers = "Content-Type"
 		}
-		header.Set("Access-Control-Max-Age", "86400")
+		head.Set("Access-Control-Allow-Headers", headers)
+		head.Set("Access-Control-Max-Age", "86400")
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// client is who sent a request.
+type client struct {
+	remote string
+	secure bool
+}
+
+// clientOf believes proxies that are trusted, from the nearest one on.
+func (h *Handler) clientOf(r *http.Request) client {
+	c := client{remote: r.RemoteAddr, secure: r.TLS != nil}
+	if !h.trusts(r.RemoteAddr) {
+		return c
+	}
+	if proto := list(r.Header.Values("X-Forwarded-Proto")); len(proto) > 0 {
+		c.secure = strings.EqualFold(proto[len(proto)-1], "https")
+	}
+	for _, address := range slices.Backward(list(r.Header.Values("X-Forwarded-For"))) {
+		c.remote = address
+		if !h.trusts(address) {
+			break
+		}
+	}
+	return c
+}
+
+// list splits headers whose values are lists.
+func list(values []string) []string {
+	var all []string
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				all = append(all, item)
+			}
+		}
+	}
+	return all
+}
+
+func (h *Handler) trusts(address string) bool {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		address = host
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return false
+	}
+	ip = ip.WithZone("").Unmap()
+	return slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

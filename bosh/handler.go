@@ -1,11 +1,16 @@
-// Package bosh carries XMPP over HTTP: XEP-0124 and XEP-0206. A Handler serves
-// one path; window.go decides about request ids, session.go lends the requests to
-// the core's sessions.
+// Package bosh is the transport of XEP-0124 and XEP-0206: XMPP over HTTP requests,
+// some of which wait at the server for something to come.
+//
+// Handler is the HTTP edge. It finds the session of each request; session decides
+// in the order of request ids, by its window, what becomes of it, and is the
+// server.Transport that the core sees.
 package bosh
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,161 +19,311 @@ import (
 	"time"
 
 	"rollcall/conf"
-	"rollcall/internal/xmlscan"
 	"rollcall/server"
 )
 
-// Config is what a Handler is made of.
+// Config says how sessions are served. Durations are sent to clients in whole
+// seconds.
 type Config struct {
-	Wait       time.Duration // longest that a request is held
-	Inactivity time.Duration // longest that a client may be without a request
-	MaxPause   time.Duration // longest that a client may announce to be silent; 0 for none
-	Polling    time.Duration // shortest time between empty polls
-	Hold       int           // most requests held
-	Origins    []string      // of pages that may connect; "*" for any
-	// TrustedProxies may say whose a request is, and that it came encrypted.
+	// Wait is the longest time for which a request is held, Hold how many are.
+	// Clients may ask for less.
+	Wait time.Duration
+	Hold int
+	// Inactivity is how long a client may be without any request; MaxPause the
+	// longest absence that it may announce, 0 for none.
+	Inactivity, MaxPause time.Duration
+	// Polling is the shortest interval between empty requests of a client that has
+	// none held.
+	Polling time.Duration
+	// Origins are those whose pages may use the server (CORS), "*" for any.
+	Origins []string
+	// TrustedProxies may say whose a request is and that it came encrypted.
 	TrustedProxies []netip.Prefix
 	Limits         conf.Limits
 	Log            *slog.Logger
 }
 
-// Handler serves BOSH sessions.
+// Handler serves BOSH at whatever path it is registered under. Its methods are
+// safe for concurrent use.
 type Handler struct {
 	srv      *server.Server
 	listener server.Listener
 	cfg      Config
 
-	mu       sync.Mutex
+	mu       sync.Mutex // a leaf
 	sessions map[string]*session
-	active   sync.WaitGroup // requests
+	serving  int           // POST requests
+	draining chan struct{} // made by Shutdown, closed when serving is 0 after that
 }
 
-// New makes a Handler for the sessions of one server.
+// New returns a Handler for a server.
 func New(srv *server.Server, l server.Listener, c Config) *Handler {
 	return &Handler{srv: srv, listener: l, cfg: c, sessions: make(map[string]*session)}
 }
 
-// Shutdown waits until the requests under way are answered. The server must have
-// been shut down before, so that none is held.
+// Shutdown waits until every request is answered. The server's Shutdown, which
+// should come before, ends the sessions; those that are left are told
+// system-shutdown here. When ctx ends, the error says how many requests wait still.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		h.active.Wait()
-		close(done)
-	}()
+	drained := h.drain()
+	for _, s := range h.known() {
+		if !s.over() {
+			s.core.Kick(server.Close{Reason: server.ReasonShutdown})
+		}
+	}
 	select {
-	case <-done:
+	case <-drained:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return fmt.Errorf("bosh: %d requests without an answer: %w", h.serving, ctx.Err())
 	}
 }
 
-// bodyTime bounds how slowly a request's body may come, and an answer may go.
-const bodyTime = 20 * time.Second
-
-// bodies is how many stanzas of the largest size fit in one request: clients
-// send what waited in one.
-const bodies = 4
-
-// ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.active.Add(1)
-	defer h.active.Done()
-	h.allowOrigin(w, r)
-	switch r.Method {
-	case http.MethodPost:
-		h.post(w, r)
-	case http.MethodOptions:
-		h.preflight(w, r)
-	case http.MethodGet, http.MethodHead:
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		io.WriteString(w, "<!doctype html><title>BOSH</title><p>XMPP clients connect here with BOSH (XEP-0124).\n")
-	default:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS, POST")
-		http.Error(w, "POST a body", http.StatusMethodNotAllowed)
-	}
-}
-
-// post serves a request of a session.
-func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
-	limit := bodies * int64(h.cfg.Limits.StanzaBytes)
-	// A writer that cannot set deadlines has none; the test recorder is one.
-	if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		h.cfg.Log.Debug("no deadline", "err", err)
-	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			h.answer(w, "", terminal(policyViolation))
+func (h *Handler) drain() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining == nil {
+		h.draining = make(chan struct{})
+		if h.serving == 0 {
+			close(h.draining)
 		}
-		return // nobody is there to answer
 	}
-	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		h.cfg.Log.Debug("no deadline", "err", err)
-	}
-	b, err := parseBody(data, xmlscan.Limits{
-		Bytes: int(limit), Depth: h.cfg.Limits.Depth + 1, Attrs: h.cfg.Limits.Attributes,
-	})
-	if err != nil {
-		h.cfg.Log.Info("bad request", "err", err, "remote", r.RemoteAddr)
-		h.answer(w, "", terminal(badRequest))
-		return
-	}
-	info := h.info(r)
-	s := h.session(b, info)
-	switch {
-	case s == nil, s.info.Secure && !info.Secure:
-		// Section 19.1: a session that began encrypted stays so.
-		h.answer(w, "", terminal(itemNotFound))
-		return
-	}
-	to := newResponder()
-	s.take(&request{rid: b.rid, body: b, to: to})
-	select {
-	case answer := <-to.answer:
-		h.answer(w, s.typ, answer)
-	case <-r.Context().Done():
-		s.abandon(to)
-	}
+	return h.draining
 }
 
-// session finds or makes the session of a request.
-func (h *Handler) session(b *body, info server.Info) *session {
+func (h *Handler) known() []*session {
 	h.mu.Lock()
-	s := h.sessions[b.sid]
-	h.mu.Unlock()
-	if s != nil || b.sid != "" {
-		return s
+	defer h.mu.Unlock()
+	all := make([]*session, 0, len(h.sessions))
+	for _, s := range h.sessions {
+		all = append(all, s)
 	}
-	s = h.newSession(b, info)
+	return all
+}
+
+func (h *Handler) find(sid string) *session {
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[sid]
+}
+
+// add makes a session known.
+func (h *Handler) add(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.sessions[s.sid] = s
-	h.mu.Unlock()
-	return s
+	if h.draining != nil {
+		s.core.Kick(server.Close{Reason: server.ReasonShutdown})
+	}
 }
 
-func (h *Handler) forget(s *session) {
+func (h *Handler) remove(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.sessions, s.sid)
 }
 
-func (h *Handler) answer(w http.ResponseWriter, contentType string, body []byte) {
-	if contentType == "" {
-		contentType = defaultType
+// enter and leave count the requests being served.
+func (h *Handler) enter() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.serving++
+}
+
+func (h *Handler) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.serving--; h.serving > 0 || h.draining == nil {
+		return
 	}
-	header := w.Header()
-	header.Set("Content-Type", contentType)
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		h.cfg.Log.Debug("no deadline", "err", err)
+	select {
+	case <-h.draining:
+	default:
+		close(h.draining)
 	}
-	if _, err := w.Write(body); err != nil {
-		// The client asks again, and gets the same answer.
-		h.cfg.Log.Debug("answer not taken", "err", err)
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.allowOrigin(w, r)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	switch r.Method {
+	case http.MethodPost:
+		h.enter()
+		defer h.leave()
+		h.post(&exchange{w: w, r: r, rc: http.NewResponseController(w), client: h.clientOf(r)})
+	case http.MethodGet, http.MethodHead:
+		serveInfo(w)
+	case http.MethodOptions:
+		h.preflight(w, r)
+	default:
+		w.Header().Set("Allow", allowedMethods)
+		http.Error(w, "Method not allowed", http.StatusMethodNotAllowed)
 	}
+}
+
+// The times for a body to come and for a reply to be taken.
+const (
+	bodyTime  = 30 * time.Second
+	replyTime = 30 * time.Second
+)
+
+// exchange is one POST request under way.
+type exchange struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	rc     *http.ResponseController
+	client client
+}
+
+func (h *Handler) post(x *exchange) {
+	raw, tooLong, err := h.read(x)
+	if err != nil {
+		// Nothing that could be answered has come.
+		x.w.Header().Set("Connection", "close")
+		http.Error(x.w, "The request did not come in time", http.StatusRequestTimeout)
+		return
+	}
+	if tooLong {
+		h.refuse(x, &body{sid: peekSID(raw, h.cfg.Limits)}, &bodyError{policyViolation, errTooLong})
+		return
+	}
+	b, bad := parseBody(raw, h.cfg.Limits)
+	switch {
+	case bad != nil:
+		h.refuse(x, b, bad)
+	case b.sid == "":
+		h.create(x, b)
+	default:
+		if s := h.sessionOf(x, b.sid); s != nil {
+			r := newRequest(b, time.Now())
+			s.arrive(r)
+			h.wait(x, s, r)
+			return
+		}
+		x.reply(refusal(itemNotFound, false), defaultContentType)
+	}
+}
+
+var errTooLong = errors.New("bosh: body too long")
+
+// read reads a body. Only clients that are logged in may send much, and who that
+// is can be told from the beginning.
+func (h *Handler) read(x *exchange) (raw []byte, tooLong bool, err error) {
+	if err := x.deadline(x.rc.SetReadDeadline, bodyTime); err != nil {
+		return nil, false, err
+	}
+	limit := int(h.cfg.Limits.LoginBytes)
+	raw, err = io.ReadAll(io.LimitReader(x.r.Body, int64(limit)+1))
+	if err == nil && len(raw) > limit {
+		if s := h.sessionOf(x, peekSID(raw, h.cfg.Limits)); s != nil {
+			limit = s.bodyLimit()
+		}
+		if len(raw) <= limit {
+			var more []byte
+			more, err = io.ReadAll(io.LimitReader(x.r.Body, int64(limit-len(raw))+1))
+			raw = append(raw, more...)
+		}
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return raw, len(raw) > limit, x.deadline(x.rc.SetReadDeadline, 0)
+}
+
+// deadline sets a deadline from now on, or lifts it.
+func (x *exchange) deadline(set func(time.Time) error, d time.Duration) error {
+	at := time.Time{}
+	if d > 0 {
+		at = time.Now().Add(d)
+	}
+	if err := set(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// sessionOf finds the session of a request. One that began encrypted must not be
+// used otherwise (XEP-0124 section 19.1): then the connection ends, not the
+// session.
+func (h *Handler) sessionOf(x *exchange, sid string) *session {
+	s := h.find(sid)
+	if s != nil && s.info.Secure && !x.client.secure {
+		x.w.Header().Set("Connection", "close")
+		return nil
+	}
+	return s
+}
+
+// refuse answers what is no proper request, and ends its session, if any.
+func (h *Handler) refuse(x *exchange, b *body, bad *bodyError) {
+	s := h.sessionOf(x, b.sid)
+	if s == nil {
+		h.cfg.Log.Debug("request refused", "condition", bad.condition, "err", bad.cause, "remote", x.client.remote)
+		x.reply(refusal(bad.condition, b.old), defaultContentType)
+		return
+	}
+	x.reply(s.violate(bad.condition, bad.cause), s.terms.contentType)
+}
+
+// create begins a session (XEP-0124 section 7).
+func (h *Handler) create(x *exchange, b *body) {
+	if h.isDraining() {
+		x.reply(refusal(systemShutdown, b.old), defaultContentType)
+		return
+	}
+	r := newRequest(b, time.Now())
+	r.creates = true
+	s := &session{
+		h: h, sid: rand.Text(), terms: h.cfg.terms(b), legacy: b.old, active: r.at,
+		info: server.Info{Kind: "bosh", Remote: x.client.remote, Secure: x.client.secure},
+	}
+	s.win = newWindow[*request](b.rid, s.terms.requests(), s.terms.hold)
+	s.core = h.srv.NewSession(s, &h.listener)
+	s.arrive(r)
+	if !h.wait(x, s, r) {
+		// The client cannot ask again, as it does not know the session.
+		s.abandon()
+	}
+}
+
+func (h *Handler) isDraining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining != nil
+}
+
+// wait waits for the answer to r, writes it, and reports whether that went well.
+func (h *Handler) wait(x *exchange, s *session, r *request) bool {
+	select {
+	case rep := <-r.responder:
+		if x.reply(rep, s.terms.contentType) {
+			s.wrote(r)
+			return true
+		}
+	case <-x.r.Context().Done():
+	}
+	s.lost(r)
+	return false
+}
+
+// reply writes a reply and reports whether the connection took it.
+func (x *exchange) reply(rep reply, contentType string) bool {
+	head := x.w.Header()
+	head.Set("Content-Type", contentType)
+	head.Set("Cache-Control", "no-store")
+	head.Set("Content-Length", fmt.Sprint(len(rep.body)))
+	if x.deadline(x.rc.SetWriteDeadline, replyTime) != nil {
+		return false
+	}
+	x.w.WriteHeader(rep.status)
+	if _, err := x.w.Write(rep.body); err != nil {
+		return false
+	}
+	if err := x.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return false
+	}
+	return x.deadline(x.rc.SetWriteDeadline, 0) == nil
 }

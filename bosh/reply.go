@@ -1,7 +1,12 @@
 package bosh
 
 import (
+	"bytes"
+	"fmt"
+	"mime"
+	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"mellium.im/xmpp/stream"
@@ -11,138 +16,215 @@ import (
 	"rollcall/server"
 )
 
-// Terminal binding conditions (XEP-0124 section 17.2).
+// Conditions of a session's end (XEP-0124 section 17.2).
 const (
-	badRequest      = "bad-request"
-	hostUnknown     = "host-unknown"
-	improper        = "improper-addressing"
-	internalError   = "internal-server-error"
-	itemNotFound    = "item-not-found"
-	policyViolation = "policy-violation"
-	remoteError     = "remote-stream-error"
-	systemShutdown  = "system-shutdown"
+	badRequestCondition = "bad-request"
+	improperAddressing  = "improper-addressing"
+	hostUnknown         = "host-unknown"
+	internalServerError = "internal-server-error"
+	itemNotFound        = "item-not-found"
+	policyViolation     = "policy-violation"
+	remoteStreamError   = "remote-stream-error"
+	systemShutdown      = "system-shutdown"
 )
 
-const bodyOpen = "<body xmlns='" + ns.HTTPBind + "'"
-
-// emptyBody answers a request that has nothing to wait for.
-func emptyBody() []byte { return []byte(bodyOpen + "/>") }
-
-// recoverable answers the copy of a request that was repeated (section 17.3).
-func recoverable() []byte { return []byte(bodyOpen + " type='error'/>") }
-
-// terminal ends a session, or says that there is none.
-func terminal(condition string) []byte {
-	b := []byte(bodyOpen + " type='terminate'")
-	if condition != "" {
-		b = append(b, " condition='"+condition+"'"...)
+// legacyStatus is what clients older than the ver attribute are told instead
+// (XEP-0124 section 17.1).
+func legacyStatus(condition string) int {
+	switch condition {
+	case badRequestCondition:
+		return http.StatusBadRequest
+	case policyViolation:
+		return http.StatusForbidden
+	case itemNotFound:
+		return http.StatusNotFound
 	}
-	return append(b, '/', '>')
+	return http.StatusOK
 }
 
-// wrap answers with payload.
-func wrap(attrs, payload []byte) []byte {
-	b := make([]byte, 0, len(bodyOpen)+len(attrs)+len(payload)+len("></body>"))
-	b = append(append(b, bodyOpen...), attrs...)
-	if len(payload) == 0 {
-		return append(b, '/', '>')
-	}
-	b = append(b, '>')
-	b = append(b, payload...)
-	return append(b, "</body>"...)
+// bodyStart leaves out the end of the tag.
+const bodyStart = "<body xmlns='" + ns.HTTPBind + "'"
+
+func appendAttr(dst []byte, name, value string) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, '=', '\'')
+	dst = xmlscan.AppendAttr(dst, value)
+	return append(dst, '\'')
 }
 
-// farewell is the last answer of a session (XEP-0206 section 6). Before the
-// session was created the errors of creation have names of their own.
-func farewell(c server.Close, creating bool, attrs, payload []byte) []byte {
-	condition, withError := "", false
-	switch streamCondition := c.Condition(); {
-	case streamCondition == "":
-	case creating && streamCondition == stream.HostUnknown.Err:
-		condition = hostUnknown
-	case creating && streamCondition == stream.ImproperAddressing.Err:
-		condition = improper
+// appendPayload ends the start tag and appends stanzas, whatever follows them,
+// and the end tag.
+func (r *reply) appendPayload(stanzas, after []byte) {
+	r.status = http.StatusOK
+	if len(stanzas)+len(after) == 0 {
+		r.body = append(r.body, '/', '>')
+		return
+	}
+	// XEP-0206 section 4: the prefix is declared on the body.
+	if streams := []byte("<stream:"); bytes.Contains(stanzas, streams) || bytes.Contains(after, streams) {
+		r.body = append(r.body, " xmlns:stream='"+ns.Stream+"'"...)
+	}
+	r.body = append(r.body, '>')
+	r.from = len(r.body)
+	r.body = append(r.body, stanzas...)
+	r.to = len(r.body)
+	r.body = append(r.body, after...)
+	r.body = append(r.body, "</body>"...)
+}
+
+func emptyReply() reply { return payloadReply(nil) }
+
+// errorReply tells a client to ask again (XEP-0124 section 17.3): it goes to
+// requests that a newer one has replaced.
+func errorReply() reply {
+	r := reply{body: []byte(bodyStart + " type='error'")}
+	r.appendPayload(nil, nil)
+	return r
+}
+
+func payloadReply(stanzas []byte) reply {
+	r := reply{body: make([]byte, 0, len(bodyStart)+len(stanzas)+64)}
+	r.body = append(r.body, bodyStart...)
+	r.appendPayload(stanzas, nil)
+	return r
+}
+
+// terminateReply ends a session, or refuses to begin one.
+func terminateReply(e ending, stanzas []byte) reply {
+	r := reply{body: []byte(bodyStart + " type='terminate'")}
+	if e.condition != "" {
+		r.body = appendAttr(r.body, "condition", e.condition)
+	}
+	r.appendPayload(stanzas, e.stream)
+	return r
+}
+
+// refusal is a terminateReply for a request that belongs to no session.
+func refusal(condition string, legacy bool) reply {
+	r := terminateReply(ending{condition: condition}, nil)
+	if legacy {
+		r.status = legacyStatus(condition)
+	}
+	return r
+}
+
+// ending is the last word on a session.
+type ending struct {
+	condition string
+	stream    []byte // the <stream:error/>, if any
+}
+
+// conditionOf translates the core's reason for closing a session. created says
+// that the client knows the session.
+func conditionOf(c server.Close, created bool) ending {
+	switch condition := c.Condition(); {
+	case condition == "":
+		return ending{}
 	case c.Reason == server.ReasonShutdown:
-		condition = systemShutdown
+		return ending{condition: systemShutdown}
 	case c.Reason == server.ReasonInternal:
-		condition = internalError
-	default:
-		condition, withError = remoteError, true
+		return ending{condition: internalServerError}
+	case !created && condition == stream.HostUnknown.Err:
+		return ending{condition: hostUnknown}
+	case !created && condition == stream.ImproperAddressing.Err:
+		return ending{condition: improperAddressing}
 	}
-	end := append([]byte(nil), attrs...)
-	end = append(end, " type='terminate'"...)
-	if condition != "" {
-		end = append(end, " condition='"+condition+"'"...)
-	}
-	if withError {
-		end = append(end, " xmlns:stream='"+ns.Stream+"'"...)
-		payload = c.AppendError(payload[:len(payload):len(payload)], false)
-	}
-	return wrap(end, payload)
+	return ending{condition: remoteStreamError, stream: c.AppendError(nil, false)}
 }
 
-// creation are the attributes of a session's first answer (XEP-0124 section 7.2,
-// XEP-0206 section 4).
-func (s *session) creation() []byte {
-	var b []byte
-	add := func(name, value string) {
-		b = append(b, ' ')
-		b = append(b, name...)
-		b = append(b, "='"...)
-		b = xmlscan.AppendAttr(b, value)
-		b = append(b, '\'')
+// terms is what client and server agreed upon when the session was created
+// (XEP-0124 section 7).
+type terms struct {
+	ver, contentType           string
+	wait, inactivity, maxPause time.Duration
+	poll                       time.Duration // shortest interval of polls
+	hold                       int
+}
+
+// requests is how many requests the client may have in flight.
+func (t *terms) requests() int { return t.hold + 1 }
+
+// polling reports whether every request is answered at once (XEP-0124 section 12).
+func (t *terms) polling() bool { return t.wait == 0 || t.hold == 0 }
+
+func (c *Config) terms(b *body) terms {
+	t := terms{
+		ver: negotiateVersion(b.ver), contentType: negotiateContent(b.content),
+		wait: c.Wait, hold: c.Hold,
+		inactivity: c.Inactivity, maxPause: c.MaxPause, poll: c.Polling,
 	}
+	if b.wait.given {
+		t.wait = min(t.wait, time.Duration(b.wait.value)*time.Second)
+	}
+	if b.hold.given {
+		t.hold = min(t.hold, b.hold.value)
+	}
+	return t
+}
+
+// The version of XEP-0124 that is spoken.
+const (
+	versionMajor = 1
+	versionMinor = 11
+)
+
+// negotiateVersion returns the lower of the client's version and ours.
+func negotiateVersion(theirs string) string {
+	a, b, _ := strings.Cut(theirs, ".")
+	major, err := strconv.ParseUint(a, 10, 31)
+	minor, err2 := strconv.ParseUint(b, 10, 31)
+	if err != nil || err2 != nil || major > versionMajor || major == versionMajor && minor > versionMinor {
+		major, minor = versionMajor, versionMinor
+	}
+	return fmt.Sprintf("%d.%d", major, minor)
+}
+
+const defaultContentType = "text/xml; charset=utf-8"
+
+// negotiateContent grants a content type that no browser takes for a page.
+func negotiateContent(asked string) string {
+	kind, params, err := mime.ParseMediaType(asked)
+	if err != nil {
+		return defaultContentType
+	}
+	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return defaultContentType
+	}
+	switch kind {
+	case "text/xml", "application/xml", "text/plain":
+		return kind + "; charset=utf-8"
+	}
+	return defaultContentType
+}
+
+// createdReply is the first one of a session (XEP-0124 section 7.2, XEP-0206
+// section 4).
+func createdReply(sid string, t *terms, h server.StreamHeader, secure bool, stanzas []byte) reply {
+	r := reply{whole: true, body: make([]byte, 0, 512+len(stanzas))}
+	r.body = append(r.body, bodyStart+" xmlns:xmpp='"+ns.XBOSH+"'"...)
 	seconds := func(name string, d time.Duration) {
-		add(name, strconv.Itoa(int(d/time.Second)))
+		r.body = appendAttr(r.body, name, strconv.Itoa(int(d/time.Second)))
 	}
-	add("sid", s.sid)
-	seconds("wait", s.wait)
-	add("requests", strconv.Itoa(s.win.requests))
-	add("hold", strconv.Itoa(s.win.hold))
-	seconds("inactivity", s.h.cfg.Inactivity)
-	if s.h.cfg.Polling > 0 {
-		seconds("polling", s.h.cfg.Polling)
+	r.body = appendAttr(r.body, "sid", sid)
+	r.body = appendAttr(r.body, "from", h.From)
+	r.body = appendAttr(r.body, "ver", t.ver)
+	seconds("wait", t.wait)
+	r.body = appendAttr(r.body, "hold", strconv.Itoa(t.hold))
+	r.body = appendAttr(r.body, "requests", strconv.Itoa(t.requests()))
+	seconds("inactivity", t.inactivity)
+	if t.poll > 0 {
+		seconds("polling", t.poll)
 	}
-	if s.h.cfg.MaxPause > 0 {
-		seconds("maxpause", s.h.cfg.MaxPause)
+	if t.maxPause > 0 {
+		seconds("maxpause", t.maxPause)
 	}
-	add("ver", lowerVersion(s.ver))
-	add("from", s.header.From)
-	add("authid", s.header.ID)
-	if s.info.Secure {
-		add("secure", "true")
+	if secure {
+		r.body = appendAttr(r.body, "secure", "true")
 	}
-	add("xmlns:xmpp", ns.XBOSH)
-	add("xmpp:version", "1.0")
-	add("xmpp:restartlogic", "true")
-	return b
-}
-
-// ownVersion is the version of XEP-0124 spoken here.
-const ownVersion = "1.11"
-
-// lowerVersion is the lower of the client's version and ours (section 7.2).
-func lowerVersion(client string) string {
-	var major, minor int
-	if n, m, ok := splitVersion(client); ok {
-		major, minor = n, m
-	} else {
-		return ownVersion
-	}
-	if major < 1 || major == 1 && minor < 11 {
-		return client
-	}
-	return ownVersion
-}
-
-func splitVersion(v string) (major, minor int, ok bool) {
-	for i := range len(v) {
-		if v[i] != '.' {
-			continue
-		}
-		a, errA := strconv.ParseUint(v[:i], 10, 16)
-		b, errB := strconv.ParseUint(v[i+1:], 10, 16)
-		return int(a), int(b), errA == nil && errB == nil
-	}
-	return 0, 0, false
+	r.body = appendAttr(r.body, "authid", h.ID)
+	r.body = appendAttr(r.body, "xmpp:version", "1.0")
+	r.body = appendAttr(r.body, "xmpp:restartlogic", "true")
+	r.appendPayload(stanzas, nil)
+	return r
 }

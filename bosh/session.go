@@ -1,297 +1,179 @@
 package bosh
 
 import (
-	"crypto/rand"
-	"errors"
+	"slices"
 	"sync"
 	"time"
 
-	"mellium.im/xmpp/stream"
-
-	"rollcall/internal/xmlscan"
 	"rollcall/server"
 )
 
-// session is one BOSH session: the requests of its client are lent to it, and it
-// answers them when it has something to say or when their time is up. It is a
-// server.Transport.
+// request is one HTTP request of a session: what it said, and where its answer
+// goes.
+type request struct {
+	*body
+	responder
+	at      time.Time
+	creates bool // the session
+}
+
+// responder is the answering end of an HTTP request. Whoever serves the request
+// takes the reply from it, writes it, and tells the session how that went. It
+// never blocks: a request is answered once.
+type responder chan reply
+
+func newRequest(b *body, at time.Time) *request {
+	return &request{body: b, responder: make(responder, 1), at: at}
+}
+
+func (p responder) answer(r reply) {
+	select {
+	case p <- r:
+	default:
+	}
+}
+
+// session is one BOSH session, a server.Transport. Requests are processed in the
+// order of their rids by one goroutine at a time, that of a request that filled a
+// gap.
 //
-// The core's turn comes before mu; with mu held nothing is called that takes a
-// turn.
+// Output waits in pending for a request to go out with. mu is a leaf: nobody
+// begins a turn with it held, and of other locks only Handler.mu is taken within.
 type session struct {
-	h    *Handler
-	sid  string
-	wait time.Duration
-	ver  string // of XEP-0124, as the client has it
-	typ  string // Content-Type of answers
-	core *server.Session
-	info server.Info
+	h      *Handler
+	sid    string
+	terms  terms
+	info   server.Info
+	legacy bool            // knows HTTP errors only (XEP-0124 section 17.1)
+	core   *server.Session // set before anybody else knows the session
 
-	mu       sync.Mutex
-	win      window
-	busy     bool   // somebody works requests off
-	created  bool   // the first answer went out
-	out      []byte // elements for the client
-	header   server.StreamHeader
-	ended    []byte // the last answer, once the session is over
-	paused   time.Duration
-	deadline *time.Timer // of the oldest held request
-	silence  *time.Timer // without a request
-	grave    *time.Timer // until the session is forgotten
-	lastPoll time.Time
+	mu      sync.Mutex
+	win     window[*request]
+	pending []byte
+	header  server.StreamHeader // the core's latest
+	lang    string              // of the client's latest header
+	running bool                // somebody processes requests
+	created bool                // the first reply is composed
+	authed  bool                // larger bodies may come
+
+	timer    *time.Timer
+	active   time.Time     // when the last request came or was answered
+	pause    time.Duration // of the inactivity, instead of the usual one
+	lastPoll time.Time     // of the last request that was empty, and answered so
+
+	fate      string  // condition of an end that this side brings about
+	end       *ending // set by Close
+	last      int64   // rid of the last request taken before the end
+	said      bool    // the end was said, with what was pending
+	forgotten bool    // the session is not known any more
 }
 
-// responder is the HTTP request that waits for an answer.
-type responder struct{ answer chan []byte }
-
-func newResponder() *responder { return &responder{answer: make(chan []byte, 1)} }
-
-// newSession makes the session that a first request asks for.
-func (h *Handler) newSession(b *body, info server.Info) *session {
-	s := &session{h: h, sid: rand.Text(), ver: b.ver, typ: contentType(b.content), info: info, wait: h.cfg.Wait}
-	hold := h.cfg.Hold
-	if b.hold >= 0 {
-		hold = min(hold, b.hold)
-	}
-	if b.wait >= 0 {
-		s.wait = min(s.wait, b.wait)
-	}
-	if s.wait == 0 {
-		hold = 0
-	}
-	// One more than are held, so that there is always one to send with (section 7.2).
-	s.win = window{requests: max(2, hold+1), hold: hold, next: b.rid}
-	s.core = h.srv.NewSession(s, &h.listener)
-	return s
-}
-
-// polls reports whether the client polls instead of waiting (section 12).
-func (s *session) polls() bool { return s.win.hold == 0 }
-
-// take takes a request; the answer comes through its responder.
-func (s *session) take(r *request) {
-	s.core.Touch()
-	r.due = time.Now().Add(s.wait)
+func (s *session) over() bool {
 	s.mu.Lock()
-	if s.ended != nil {
-		r.to.answer <- s.ended
-		s.mu.Unlock()
-		return
-	}
-	v, known, old := s.win.arrive(r)
-	if old != nil {
-		old.answer <- recoverable()
-	}
-	switch v {
-	case refused:
-		s.mu.Unlock()
-		// The same words whether too old or too new (section 14.3).
-		r.to.answer <- terminal(itemNotFound)
-		s.end(server.StreamError(stream.PolicyViolation, errors.New("rid outside the window")))
-		return
-	case replayed:
-		r.to.answer <- known.answer
-		s.mu.Unlock()
-		return
-	}
-	s.silent()
-	if s.busy {
-		s.mu.Unlock()
-		return
-	}
-	s.busy = true
-	s.workOff()
+	defer s.mu.Unlock()
+	return s.end != nil
 }
 
-// end closes the session from outside its turn.
-func (s *session) end(c server.Close) {
-	turn := s.core.Begin()
-	defer turn.End()
-	turn.Close(c)
-}
-
-// workOff works off what is ready, in order. mu is held at first, and not at the
-// end.
-func (s *session) workOff() {
+// serve answers whatever can be answered now. The caller has the lock.
+func (s *session) serve() {
+	if s.end != nil {
+		s.settle()
+		return
+	}
 	for {
-		r := s.win.begin()
-		if r == nil || s.ended != nil {
-			s.busy = false
-			s.silent()
-			s.mu.Unlock()
+		rid, ok := s.win.oldest()
+		if !ok || s.created && !s.terms.polling() && len(s.pending) == 0 {
+			break
+		}
+		s.answer(rid)
+	}
+	for {
+		rid, ok := s.win.surplus()
+		if !ok {
 			return
 		}
-		b := r.body
-		s.mu.Unlock()
-		s.process(b)
-		s.mu.Lock()
-		s.settle(b)
+		s.dismiss(rid)
 	}
 }
 
-// process feeds one request to the core.
-func (s *session) process(b *body) {
-	turn := s.core.Begin()
-	defer turn.End()
-	if s.overactive(b) {
-		turn.Close(server.StreamError(stream.PolicyViolation, errors.New("polls too often")))
-		return
+// answer answers a request that was processed, with what is pending. The caller
+// has the lock.
+func (s *session) answer(rid int64) {
+	stanzas := s.pending
+	s.pending = nil
+	rep := s.compose(stanzas)
+	if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
+		who.answer(rep)
 	}
-	if b.pause > s.h.cfg.MaxPause {
-		turn.Close(server.StreamError(stream.PolicyViolation, errors.New("pause longer than maxpause")))
-		return
+	s.active = time.Now()
+}
+
+func (s *session) compose(stanzas []byte) reply {
+	if s.created {
+		return payloadReply(stanzas)
 	}
-	if b.sid == "" || b.restart {
-		version := b.version
-		if version == "" {
-			version = "1.0" // XEP-0206 section 4 lets clients leave it out
-		}
-		if turn.Open(server.StreamHeader{To: b.to, From: b.from, Lang: b.lang, Version: version}) == server.Done || b.restart {
+	s.created = true
+	return createdReply(s.sid, &s.terms, s.header, s.info.Secure, stanzas)
+}
+
+// dismiss answers a request without a payload. The caller has the lock.
+func (s *session) dismiss(rid int64) {
+	if who, ok := s.win.answer(rid, emptyReply(), emptyReply()); ok {
+		who.answer(emptyReply())
+	}
+	s.active = time.Now()
+}
+
+// settle tells everybody who waits that the session is over: the oldest gets what
+// is pending as well, the others nothing but the reason. After a polite end those
+// that had been waiting get an empty body (XEP-0124 section 13). The caller has
+// the lock.
+func (s *session) settle() {
+	for {
+		rid, ok := s.win.oldest()
+		if !ok {
 			return
 		}
-	}
-	limits := func() xmlscan.Limits {
-		return xmlscan.Limits{Bytes: turn.MaxElement(), Depth: s.h.cfg.Limits.Depth, Attrs: s.h.cfg.Limits.Attributes}
-	}
-	err := b.elements(limits, func(el *xmlscan.Element) bool { return turn.Element(el) != server.Done })
-	var bad *xmlscan.Error
-	if errors.As(err, &bad) {
-		turn.Close(server.BadXML(bad))
-	}
-	if b.terminate {
-		turn.Hangup()
+		rep := s.farewell()
+		if polite := s.end.condition == ""; polite && s.said && rid <= s.last {
+			rep = emptyReply()
+		}
+		s.said = true
+		if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
+			who.answer(rep)
+		}
 	}
 }
 
-// overactive notices empty polls that come too fast (section 12).
-func (s *session) overactive(b *body) bool {
-	if !s.polls() || b.sid == "" {
-		return false
+// farewell is the session's last word, with what is pending. The caller has the
+// lock.
+func (s *session) farewell() reply {
+	rep := terminateReply(*s.end, s.pending)
+	s.pending = nil
+	if s.legacy {
+		rep.status = legacyStatus(s.end.condition)
 	}
-	now := time.Now()
+	return rep
+}
+
+// wrote says that a reply to r was written.
+func (s *session) wrote(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := s.lastPoll
-	s.lastPoll = time.Time{}
-	if b.empty() {
-		s.lastPoll = now
-	}
-	return b.empty() && !last.IsZero() && now.Sub(last) < s.h.cfg.Polling
+	s.win.wrote(r.rid, r)
 }
 
-// settle answers what need not wait any longer after a request was worked off;
-// mu is held.
-func (s *session) settle(b *body) {
-	if s.ended != nil {
-		return
-	}
-	s.pump()
-	switch {
-	case b.pause >= 0:
-		// Section 10: all requests are answered, this one too.
-		s.paused = b.pause
-		for r := s.win.free(); r != nil; r = s.win.free() {
-			s.reply(r)
-		}
-	default:
-		s.paused = 0
-		for r := s.win.surplus(); r != nil; r = s.win.surplus() {
-			s.reply(r)
-		}
-	}
-	s.remind()
-}
-
-// pump sends what is waiting, if there is a request to send it on; mu is held.
-func (s *session) pump() {
-	if len(s.out) == 0 || s.ended != nil {
-		return
-	}
-	if r := s.win.free(); r != nil {
-		s.reply(r)
-		s.remind()
-	}
-}
-
-// reply answers a request with everything that waits; mu is held.
-func (s *session) reply(r *request) {
-	var attrs []byte
-	if !s.created {
-		attrs = s.creation()
-		s.created = true
-	}
-	payload := s.out
-	s.out = nil
-	answer := wrap(attrs, payload)
-	to := r.to
-	s.win.answered(r, answer, payload)
-	if len(payload) > 0 {
-		s.lastPoll = time.Time{}
-	}
-	to.answer <- answer
-	s.silent()
-}
-
-// abandon takes note that a client stopped waiting. What was meant for it goes
-// out on the next request.
-func (s *session) abandon(to *responder) {
+// lost says that nobody waits for the answer to r any more, or that it could not
+// be written. What it carried, if anything, is put back.
+func (s *session) lost(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended != nil {
-		return
+	if s.end == nil {
+		s.active = time.Now()
 	}
-	r, answered := s.win.of(to)
-	switch {
-	case r == nil: // another copy of the request took over
-	case answered:
-		s.out = append(s.win.takeBack(r), s.out...)
-	default:
-		r.to = nil
+	if back := s.win.lost(r.rid, r); len(back) > 0 {
+		s.pending = slices.Concat(back, s.pending)
+		s.serve()
 	}
-	s.pump()
-	s.remind()
-	s.silent()
-}
-
-// remind sets the timer of the oldest held request (section 8); mu is held.
-func (s *session) remind() {
-	if s.deadline != nil {
-		s.deadline.Stop()
-		s.deadline = nil
-	}
-	r := s.win.free()
-	if r == nil || s.ended != nil {
-		return
-	}
-	s.deadline = time.AfterFunc(time.Until(r.due), func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.ended == nil && r.to != nil && s.win.free() == r {
-			s.reply(r)
-			s.remind()
-		}
-	})
-}
-
-// silent starts or stops the clock of inactivity, which runs while nobody waits
-// for an answer (section 10); mu is held.
-func (s *session) silent() {
-	if s.silence != nil {
-		s.silence.Stop()
-		s.silence = nil
-	}
-	if s.ended != nil || s.busy || len(s.win.all()) > 0 {
-		return
-	}
-	limit := max(s.h.cfg.Inactivity, s.paused)
-	var timer *time.Timer
-	timer = time.AfterFunc(limit, func() {
-		s.mu.Lock()
-		gone := s.silence == timer
-		s.mu.Unlock()
-		if gone {
-			s.end(server.Close{Reason: server.ReasonInactive})
-		}
-	})
-	s.silence = timer
+	s.rest()
 }

@@ -11,27 +11,24 @@ var _ server.Transport = (*session)(nil)
 // Info implements server.Transport.
 func (s *session) Info() server.Info { return s.info }
 
-// Open implements server.Transport. There is no header to answer with: what is
-// in it goes out with the first answer.
+// Open implements server.Transport.
 func (s *session) Open(h server.StreamHeader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.header.ID == "" {
-		s.header = h
-	}
+	s.header = h
 }
 
 // Write implements server.Transport.
 func (s *session) Write(el []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.ended != nil:
+	if s.end != nil {
 		return nil
-	case len(s.out)+len(el) > int(s.h.cfg.Limits.OutboxBytes):
+	}
+	if n := len(s.pending); n > 0 && n+len(el) > int(s.h.cfg.Limits.OutboxBytes) {
 		return server.ErrOutboxFull
 	}
-	s.out = append(s.out, el...)
+	s.pending = append(s.pending, el...)
 	return nil
 }
 
@@ -39,44 +36,31 @@ func (s *session) Write(el []byte) error {
 func (s *session) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pump()
+	s.serve()
+	s.rest()
 }
 
-// Close implements server.Transport (XEP-0124 sections 13 and 17): the oldest
-// request gets what is left and the reason, the others end empty. Who asks later
-// learns the reason too, for as long as a client may be silent.
+// Close implements server.Transport. The session stays known for a while, so that
+// who has no request here now learns the reason with the next one.
 func (s *session) Close(c server.Close) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended != nil {
+	if s.end != nil {
 		return
 	}
-	var attrs []byte
-	creating := !s.created
-	if creating && c.Condition() == "" {
-		attrs = s.creation()
+	end := conditionOf(c, s.created)
+	if s.fate != "" {
+		end = ending{condition: s.fate}
 	}
-	last := farewell(c, creating, attrs, s.out)
-	s.ended = farewell(c, creating, nil, nil)
-	waiting := s.win.all()
-	for i, r := range waiting {
-		if i == 0 {
-			r.to.answer <- last
-			s.win.answered(r, last, nil)
-		} else {
-			r.to.answer <- emptyBody()
-		}
+	s.end, s.last = &end, s.win.next-1
+	s.win.finish()
+	s.settle()
+	s.active = time.Now()
+	// A client that is not there any more, or never knew the session, needs no
+	// reason (XEP-0124 section 10).
+	if !s.created || c.Reason == server.ReasonInactive || c.Reason == server.ReasonLost {
+		s.forgotten = true
+		s.h.remove(s)
 	}
-	if len(waiting) == 0 {
-		// Nobody was there to take what is left.
-		s.ended = last
-	}
-	s.out = nil
-	for _, t := range []*time.Timer{s.deadline, s.silence} {
-		if t != nil {
-			t.Stop()
-		}
-	}
-	s.deadline, s.silence = nil, nil
-	s.grave = time.AfterFunc(s.h.cfg.Inactivity, func() { s.h.forget(s) })
+	s.rest()
 }

@@ -1,199 +1,282 @@
 package bosh
 
 import (
+	"cmp"
+	"iter"
 	"slices"
-	"time"
 )
 
-// window is the arithmetic of request ids (XEP-0124 sections 8, 11 and 14): which
-// request is worked off next, which one an answer goes out on, and what a repeated
-// one gets. It does no I/O and knows no clock; whoever uses it locks.
-type window struct {
-	requests int // how far ahead of the last request in order a client may be
-	hold     int
-	next     uint64 // the rid that comes next in order
-
-	early []*request // beyond next, by rid
-	ready []*request // in order, not worked off yet
-	held  []*request // worked off and not answered, by rid
-	sent  []*request // the last ones answered, by rid: for clients that missed the answer
-}
-
-// request is one rid. Its responder changes when the client repeats it.
-type request struct {
-	rid    uint64
-	body   *body
-	to     *responder // nil once its client is gone
-	due    time.Time  // when it is answered at the latest
-	answer []byte     // once it was answered
-	lost   []byte     // what was in the answer, for putting back
-}
-
-// verdict is what to do with a request that arrives.
+// verdict says what becomes of a request that has arrived.
 type verdict uint8
 
 const (
-	// admitted: worked off now or when its turn comes.
-	admitted verdict = iota
-	// repeated: an earlier copy was not answered yet; this one takes its place.
-	repeated
-	// replayed: it was answered before; the answer is request.answer.
-	replayed
-	// refused: too old or too far ahead (section 14.3).
-	refused
+	process    verdict = iota + 1 // its turn has come: take it, and those after it
+	early                         // it waits for those before it (XEP-0124 section 14.2)
+	repeated                      // it came again before it was answered, and replaces the earlier one
+	replayed                      // it was answered before, and is answered the same again (section 14.3)
+	tooOld                        // nobody knows any more what the answer was (section 14.3)
+	tooHigh                       // it lies above the window (section 14.2)
+	overactive                    // there are too many without an answer (section 11)
+	stubborn                      // it came too often (section 14.3)
 )
 
-// arrive takes a request. For repeated and replayed it returns the one that was
-// known, and who waited for it until now.
-func (w *window) arrive(r *request) (v verdict, known *request, old *responder) {
-	switch {
-	case r.rid >= w.next+uint64(w.requests):
-		return refused, nil, nil
-	case r.rid < w.next:
-		for _, list := range [][]*request{w.ready, w.held} {
-			if k := find(list, r.rid); k != nil {
-				old, k.to = k.to, r.to
-				return repeated, k, old
-			}
-		}
-		if k := find(w.sent, r.rid); k != nil {
-			return replayed, k, nil
-		}
-		return refused, nil, nil
-	}
-	if k := find(w.early, r.rid); k != nil {
-		// Its payload was not looked at yet: the newer copy counts (section 14.2).
-		old, k.to, k.body = k.to, r.to, r.body
-		return repeated, k, old
-	}
-	at, _ := slices.BinarySearchFunc(w.early, r.rid, byRID)
-	w.early = slices.Insert(w.early, at, r)
-	for len(w.early) > 0 && w.early[0].rid == w.next {
-		w.ready = append(w.ready, w.early[0])
-		w.early = w.early[1:]
-		w.next++
-	}
-	return admitted, r, nil
+// maxRepeats is how often one request may be repeated. Clients give up long
+// before.
+const maxRepeats = 64
+
+// reply is the answer to one request.
+type reply struct {
+	status   int
+	body     []byte
+	from, to int  // where in body the stanzas are
+	whole    bool // the stanzas cannot go without the rest of the body
 }
 
-// begin takes the next request to work off, or nil. From then on answers may go
-// out on it.
-func (w *window) begin() *request {
-	if len(w.ready) == 0 {
-		return nil
-	}
-	r := w.ready[0]
-	w.ready = w.ready[1:]
-	w.held = append(w.held, r)
-	return r
+func (r *reply) stanzas() []byte { return r.body[r.from:r.to] }
+
+// slotState is how far a request has come.
+type slotState uint8
+
+const (
+	arrived  slotState = iota // waits to be processed
+	taken                     // is being processed
+	held                      // was processed and waits for an answer
+	answered                  // its reply is remembered
+)
+
+// slot is what is known of one rid.
+type slot[R comparable] struct {
+	rid     int64
+	state   slotState
+	who     R    // the newest request with this rid
+	gone    bool // nobody waits there any more
+	sent    bool // the reply was written once at least
+	reply   reply
+	repeats int
 }
 
-// free is the oldest request that an answer can go out on, or nil.
-func (w *window) free() *request {
-	for _, r := range w.held {
-		if r.to != nil {
-			return r
+func (s *slot[R]) waits() bool { return s.state != answered && !s.gone }
+
+func (s *slot[R]) writing() bool { return s.state == answered && !s.sent && !s.gone }
+
+// window decides in the order of rids what becomes of the requests of one
+// session, and which request an answer belongs to (XEP-0124 sections 8, 11 and
+// 14). It does nothing itself: R stands for an HTTP request that waits.
+type window[R comparable] struct {
+	requests int64 // that a client may have in flight; also how many replies are remembered
+	hold     int   // how many requests wait at most
+	next     int64 // rid of the request to be processed next
+	over     bool  // nothing is processed any more
+	// slots are in the order of rids: answered and held ones without a gap, then
+	// those that came early.
+	slots []slot[R]
+}
+
+func newWindow[R comparable](rid int64, requests, hold int) window[R] {
+	return window[R]{requests: int64(requests), hold: hold, next: rid}
+}
+
+func (w *window[R]) find(rid int64) *slot[R] {
+	for i := range w.slots {
+		if w.slots[i].rid == rid {
+			return &w.slots[i]
 		}
 	}
 	return nil
 }
 
-// waiting is how many requests with a client behind them are held.
-func (w *window) waiting() int {
+// accept takes a request that has arrived; extra says that it pauses or ends the
+// session. With repeated, old is the request that is replaced, the zero R when
+// nobody waits there. With replayed, rep is the answer.
+func (w *window[R]) accept(rid int64, who R, extra bool) (v verdict, old R, rep reply) {
+	if s := w.find(rid); s != nil {
+		return w.again(s, who)
+	}
+	switch {
+	case rid < w.next:
+		return tooOld, old, rep
+	case rid >= w.next+w.requests:
+		return tooHigh, old, rep
+	case !w.over && w.tooMany(rid, extra):
+		return overactive, old, rep
+	}
+	s := slot[R]{rid: rid, who: who}
+	if w.over {
+		s.state = held
+	}
+	i, _ := slices.BinarySearchFunc(w.slots, rid, func(s slot[R], rid int64) int { return cmp.Compare(s.rid, rid) })
+	w.slots = slices.Insert(w.slots, i, s)
+	if rid == w.next {
+		return process, old, rep
+	}
+	return early, old, rep
+}
+
+func (w *window[R]) again(s *slot[R], who R) (v verdict, old R, rep reply) {
+	if s.repeats++; s.repeats > maxRepeats {
+		return stubborn, old, rep
+	}
+	if !s.gone {
+		old = s.who
+	}
+	s.who, s.gone = who, false
+	if s.state == answered {
+		var nobody R
+		return replayed, nobody, s.reply
+	}
+	return repeated, old, rep
+}
+
+// tooMany reports whether a new rid makes more requests without an answer than
+// the client may have. Requests that broke off do not count.
+func (w *window[R]) tooMany(rid int64, extra bool) bool {
+	limit := w.requests
+	if extra {
+		limit++
+	}
+	for i := range w.slots {
+		if s := &w.slots[i]; s.waits() {
+			return rid-s.rid+1 > limit
+		}
+	}
+	return false
+}
+
+// take returns the request whose turn to be processed has come.
+func (w *window[R]) take() (who R, ok bool) {
+	s := w.find(w.next)
+	if s == nil || s.state != arrived {
+		return who, false
+	}
+	s.state = taken
+	w.next++
+	return s.who, true
+}
+
+// done says that a request was processed.
+func (w *window[R]) done(rid int64) {
+	if s := w.find(rid); s != nil && s.state == taken {
+		s.state = held
+	}
+}
+
+// finish says that nothing is processed any more: whoever waits, waits for an
+// answer only.
+func (w *window[R]) finish() {
+	w.over = true
+	for i := range w.slots {
+		if w.slots[i].state == arrived {
+			w.slots[i].state = held
+		}
+	}
+}
+
+// oldest returns the request that the next stanzas belong to: the oldest that was
+// processed and has somebody waiting.
+func (w *window[R]) oldest() (rid int64, ok bool) {
+	for i := range w.slots {
+		if s := &w.slots[i]; s.state == held && !s.gone {
+			return s.rid, true
+		}
+	}
+	return 0, false
+}
+
+// waiting walks over the requests that have somebody waiting for an answer.
+func (w *window[R]) waiting() iter.Seq2[slotState, R] {
+	return func(yield func(slotState, R) bool) {
+		for i := range w.slots {
+			if s := &w.slots[i]; s.waits() && !yield(s.state, s.who) {
+				return
+			}
+		}
+	}
+}
+
+// surplus returns the oldest request held when too many are (XEP-0124 section 8).
+func (w *window[R]) surplus() (rid int64, ok bool) {
 	n := 0
-	for _, r := range w.held {
-		if r.to != nil {
+	for i := range w.slots {
+		if s := &w.slots[i]; s.state == held {
+			if n == 0 {
+				rid = s.rid
+			}
 			n++
 		}
 	}
-	return n
+	return rid, n > w.hold
 }
 
-// surplus is the oldest held request if more are held than may be (section 8),
-// or nil.
-func (w *window) surplus() *request {
-	if w.waiting() > w.hold {
-		return w.free()
+// answer answers a request that was processed and remembers the reply. Older ones
+// that nobody waits for are answered with empty, so that answers keep the order of
+// rids. It returns who gets the reply, if anybody waits.
+func (w *window[R]) answer(rid int64, rep, empty reply) (who R, ok bool) {
+	for i := range w.slots {
+		s := &w.slots[i]
+		if s.state != held || s.rid > rid {
+			continue
+		}
+		s.state, s.reply = answered, empty
+		if s.rid == rid {
+			s.reply = rep
+			who, ok = s.who, !s.gone
+		}
 	}
-	return nil
+	w.trim()
+	return who, ok
 }
 
-// answered moves a held request to those that can be replayed.
-func (w *window) answered(r *request, answer, payload []byte) {
-	w.held = slices.DeleteFunc(w.held, func(x *request) bool { return x == r })
-	r.answer, r.lost, r.body = answer, payload, nil
-	at, _ := slices.BinarySearchFunc(w.sent, r.rid, byRID)
-	w.sent = slices.Insert(w.sent, at, r)
-	if extra := len(w.sent) - w.requests; extra > 0 {
-		w.sent = slices.Delete(w.sent, 0, extra)
+// trim forgets old replies. One that is still being written is kept a little
+// longer, because it may come back.
+func (w *window[R]) trim() {
+	n := 0
+	for i := range w.slots {
+		if w.slots[i].state == answered {
+			n++
+		}
 	}
-	// A held request whose client is gone is not asked for again once newer
-	// ones fill the buffer.
-	for len(w.held) > 0 && w.held[0].to == nil && w.held[0].rid+uint64(w.requests) < w.next {
-		w.held = w.held[1:]
+	drop := 0
+	for ; drop < len(w.slots); drop++ {
+		s := &w.slots[drop]
+		if left := int64(n - drop); s.state != answered || left <= w.requests || left <= 2*w.requests && s.writing() {
+			break
+		}
+	}
+	w.slots = slices.Delete(w.slots, 0, drop)
+}
+
+// wrote says that a reply was written.
+func (w *window[R]) wrote(rid int64, who R) {
+	if s := w.find(rid); s != nil && s.state == answered {
+		s.sent = true
+		if s.who == who {
+			var nobody R
+			s.who, s.gone = nobody, true
+		}
+		w.trim()
 	}
 }
 
-// takeBack undoes answered for a request whose client went before it got the
-// answer; it returns the payload.
-func (w *window) takeBack(r *request) (payload []byte) {
-	i := slices.Index(w.sent, r)
-	if i < 0 {
+// lost says that nobody waits for a request's answer any more, or that its reply
+// could not be written. Stanzas that nobody has got are returned when nothing
+// that was queued after them has gone out in the meantime; the request is then
+// without an answer again. Otherwise they stay where they are, for the client that
+// asks again.
+func (w *window[R]) lost(rid int64, who R) (back []byte) {
+	s := w.find(rid)
+	if s == nil || s.who != who || s.gone {
 		return nil
 	}
-	w.sent = slices.Delete(w.sent, i, i+1)
-	payload = r.lost
-	r.answer, r.lost, r.to = nil, nil, nil
-	at, _ := slices.BinarySearchFunc(w.held, r.rid, byRID)
-	w.held = slices.Insert(w.held, at, r)
-	return payload
-}
-
-// all lists every request that somebody waits for, oldest first.
-func (w *window) all() []*request {
-	var list []*request
-	for _, part := range [][]*request{w.held, w.ready, w.early} {
-		for _, r := range part {
-			if r.to != nil {
-				list = append(list, r)
-			}
+	s.gone = true
+	if s.state != answered || s.sent || s.reply.whole || len(s.reply.stanzas()) == 0 {
+		return nil
+	}
+	for i := range w.slots {
+		if o := &w.slots[i]; o.rid > rid && o.state == answered && len(o.reply.stanzas()) > 0 {
+			return nil
 		}
 	}
-	return list
-}
-
-// of finds the request that a responder waits for, answered or not.
-func (w *window) of(to *responder) (r *request, answered bool) {
-	for _, list := range [][]*request{w.held, w.ready, w.early} {
-		for _, r := range list {
-			if r.to == to {
-				return r, false
-			}
-		}
-	}
-	for _, r := range w.sent {
-		if r.to == to {
-			return r, true
-		}
-	}
-	return nil, false
-}
-
-func byRID(r *request, rid uint64) int {
-	switch {
-	case r.rid < rid:
-		return -1
-	case r.rid > rid:
-		return 1
-	}
-	return 0
-}
-
-func find(list []*request, rid uint64) *request {
-	for _, r := range list {
-		if r.rid == rid {
-			return r
-		}
-	}
-	return nil
+	back = s.reply.stanzas()
+	s.state, s.reply = held, reply{}
+	return back
 }

@@ -1,0 +1,124 @@
+package bosh
+
+import (
+	"time"
+
+	"rollcall/server"
+)
+
+// A session has one timer, for whichever comes first: a request has waited for the
+// time agreed upon (XEP-0124 section 8), or no request came for too long (section
+// 10), or, after the end, the session has been remembered for long enough.
+
+// patience is how long the client may be without a request.
+func (s *session) patience() time.Duration {
+	if s.pause > 0 {
+		return s.pause
+	}
+	return s.terms.inactivity
+}
+
+// due is when a request that waits must be answered, or, when one before it does
+// not come, the session given up.
+func (s *session) due(state slotState, r *request) time.Time {
+	if state == held {
+		return r.at.Add(s.terms.wait)
+	}
+	return r.at.Add(s.terms.wait + s.terms.inactivity)
+}
+
+// rest sets the timer. The caller has the lock.
+func (s *session) rest() {
+	var next time.Time
+	present := false
+	if s.end == nil {
+		for state, r := range s.win.waiting() {
+			present = true
+			if at := s.due(state, r); state != taken && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+		}
+	}
+	if !present {
+		next = s.active.Add(s.patience())
+	}
+	switch {
+	case s.forgotten || next.IsZero():
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+	case s.timer == nil:
+		s.timer = time.AfterFunc(time.Until(next), s.tick)
+	default:
+		s.timer.Reset(time.Until(next))
+	}
+}
+
+// tick is called by the timer.
+func (s *session) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	switch {
+	case s.end != nil:
+		if !s.forgotten && !now.Before(s.active.Add(s.patience())) {
+			s.forgotten = true
+			s.h.remove(s)
+		}
+	case s.idle(now):
+		go s.giveUp()
+		return
+	default:
+		s.expire(now)
+	}
+	s.rest()
+}
+
+// expire answers the requests that have waited long enough, and those before them.
+// The caller has the lock.
+func (s *session) expire(now time.Time) {
+	last := int64(0)
+	for state, r := range s.win.waiting() {
+		if state == held && !now.Before(s.due(state, r)) {
+			last = r.rid
+		}
+	}
+	for {
+		rid, ok := s.win.oldest()
+		if !ok || rid > last {
+			return
+		}
+		s.dismiss(rid)
+	}
+}
+
+// idle reports whether the client has been away for too long. The caller has the
+// lock.
+func (s *session) idle(now time.Time) bool {
+	present := false
+	for state, r := range s.win.waiting() {
+		if state != arrived {
+			return false
+		}
+		if !now.Before(s.due(state, r)) {
+			return true
+		}
+		present = true
+	}
+	return !present && !now.Before(s.active.Add(s.patience()))
+}
+
+// giveUp ends the session unless the client came back in the meantime.
+func (s *session) giveUp() {
+	turn := s.core.Begin()
+	defer turn.End()
+	s.mu.Lock()
+	still := s.end == nil && s.idle(time.Now())
+	if !still {
+		s.rest()
+	}
+	s.mu.Unlock()
+	if still {
+		turn.Close(server.Close{Reason: server.ReasonInactive})
+	}
+}
