@@ -158,7 +158,7 @@ func checkDecl(b []byte) error {
 // Unescape resolves the references in a value that a Scanner accepted, and turns
 // white space into spaces (XML 1.0 section 3.3.3).
 func Unescape(raw []byte) string {
-	if bytes.IndexAny(raw, "&\t\r\n") < 0 {
+	if !bytes.ContainsAny(raw, "&\t\r\n") {
 		return string(raw)
 	}
 	return string(appendUnescaped(make([]byte, 0, len(raw)), raw, true))

@@ -30,16 +30,16 @@ func (c *Child) Attr(name string) []byte {
 func Children(inner []byte, space string) iter.Seq[Child] {
 	return func(yield func(Child) bool) {
 		for i := 0; i < len(inner); {
-			from, open, to := nextTag(inner, i)
+			from, open := nextTag(inner, i)
 			if from < 0 {
 				return
 			}
 			c := child(inner[from:open], space)
 			end := open
 			if inner[open-2] != '/' {
-				end, to = closing(inner, open)
-				c.Inner = inner[open:end]
-				end = to
+				var to int
+				to, end = closing(inner, open)
+				c.Inner = inner[open:to]
 			}
 			c.Raw = inner[from:end]
 			if !yield(c) {
@@ -50,8 +50,8 @@ func Children(inner []byte, space string) iter.Seq[Child] {
 	}
 }
 
-// nextTag finds the next tag at or after i: where it begins and ends.
-func nextTag(b []byte, i int) (from, open, to int) {
+// nextTag finds the next tag at or after i: where it begins and ends, or -1.
+func nextTag(b []byte, i int) (from, end int) {
 	for i < len(b) {
 		at := bytes.IndexByte(b[i:], '<')
 		if at < 0 {
@@ -66,10 +66,9 @@ func nextTag(b []byte, i int) (from, open, to int) {
 			i += end + 3
 			continue
 		}
-		end := tagEnd(b, i)
-		return i, end, end
+		return i, tagEnd(b, i)
 	}
-	return -1, -1, -1
+	return -1, -1
 }
 
 // tagEnd is where the tag at i ends.
@@ -94,7 +93,7 @@ func tagEnd(b []byte, i int) int {
 func closing(b []byte, i int) (inner, end int) {
 	depth := 1
 	for {
-		from, to, _ := nextTag(b, i)
+		from, to := nextTag(b, i)
 		switch {
 		case from < 0:
 			return len(b), len(b)
