@@ -7,8 +7,15 @@ const bufferSize = 8 << 10
 // maxKept is the largest buffer that goes back to the pool.
 const maxKept = 64 << 10
 
-// buffer is a pooled slice.
+// buffer is a slice that can be pooled.
 type buffer struct{ b []byte }
+
+func (b *buffer) len() int {
+	if b == nil {
+		return 0
+	}
+	return len(b.b)
+}
 
 func (a *Acceptor) getBuffer() *buffer { return a.buffers.Get().(*buffer) }
 

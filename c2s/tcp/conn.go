@@ -31,9 +31,9 @@ type conn struct {
 
 	// Of the reading side.
 	scan    xmlscan.Scanner
-	rest    []byte // of an incomplete element
-	drained int    // bytes that came after the end
-	upgrade bool   // TLS comes next
+	rest    *buffer // what came of an incomplete element; nil for nothing
+	drained int     // bytes that came after the end
+	upgrade bool    // TLS comes next
 }
 
 var _ server.TLSStarter = (*conn)(nil)

@@ -96,8 +96,8 @@ func (c *conn) unseal(s *secure, data []byte) error {
 // feed runs the session's turn over a piece of the stream.
 func (c *conn) feed(data []byte) {
 	if c.rest != nil {
-		c.rest = append(c.rest, data...)
-		data = c.rest
+		c.rest.b = append(c.rest.b, data...)
+		data = c.rest.b
 	}
 	turn := c.session.Begin()
 	left := c.elements(turn, data)
@@ -105,8 +105,8 @@ func (c *conn) feed(data []byte) {
 	switch {
 	case len(left) == 0:
 		c.rest = nil
-	case c.rest == nil || len(left) < len(c.rest):
-		c.rest = bytes.Clone(left)
+	case len(left) != c.rest.len():
+		c.rest = &buffer{bytes.Clone(left)}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // it and writes; the pen is laid down when nothing is left. All that is queued
 // meanwhile goes out in one write.
 type outbox struct {
-	mu     sync.Mutex // a leaf: nothing is called with it held but what is named ...Locked or takes none
+	mu     sync.Mutex // a leaf: no other lock is taken under it
 	queue  *buffer    // plain text
 	wire   *buffer    // with TLS: cipher text
 	moving int        // bytes that were taken and are not written yet
@@ -217,11 +217,4 @@ func (c *conn) broken(err error) {
 		c.session.Kick(server.Close{Reason: server.ReasonLost, Cause: err})
 	}
 	c.end(&o.writeEnded)
-}
-
-func (b *buffer) len() int {
-	if b == nil {
-		return 0
-	}
-	return len(b.b)
 }

@@ -140,6 +140,14 @@ func (a *Acceptor) unlisten(ln net.Listener) {
 
 // take starts to serve a connection.
 func (a *Acceptor) take(nc net.Conn) {
+	if tc, ok := nc.(*net.TCPConn); ok {
+		// For clients that vanish while nobody has anything to say to them: the net
+		// package's own settings would wake a phone's radio four times a minute. A
+		// failure means that the peer is gone, which reading will tell.
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 5,
+		})
+	}
 	c := newConn(a, nc)
 	a.mu.Lock()
 	if a.closed {

@@ -3,7 +3,7 @@ package tcp_test
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -21,7 +21,7 @@ func (p *peer) secure(request string, config *tls.Config) *peer {
 	p.t.Helper()
 	p.send(request)
 	p.until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-	p.Conn = tls.Client(p.Conn, config)
+	p.Conn = tls.Client(&recorder{Conn: p.Conn}, config)
 	return p
 }
 
@@ -54,9 +54,40 @@ func TestStartTLS(t *testing.T) {
 		p.send(auth64("ann") + header + bind("x") + "<message to='ann@example.com/x' id='m'/>")
 		p.until("id='m'")
 		p.send("</stream:stream>")
-		p.expectEnd("</stream:stream>") // and a polite end of TLS: Read says io.EOF
+		p.expectEnd("</stream:stream>")
 		h.expectClose("client")
+		expectGoodbye(t, p.Conn.(*tls.Conn))
 	})
+}
+
+// recorder keeps the bytes that are read.
+type recorder struct {
+	net.Conn
+	seen bytes.Buffer
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.seen.Write(p[:n])
+	return n, err
+}
+
+// expectGoodbye checks that the last record was the close_notify alert, without
+// which a client cannot know that nothing was cut off (RFC 8446 section 6.1).
+func expectGoodbye(t *testing.T, c *tls.Conn) {
+	t.Helper()
+	var kind byte
+	var size int
+	for seen := c.NetConn().(*recorder).seen.Bytes(); len(seen) > 5; seen = seen[5+size:] {
+		kind, size = seen[0], int(seen[3])<<8|int(seen[4])
+	}
+	alert := kind == 21 // as TLS 1.2 shows it
+	if c.ConnectionState().Version == tls.VersionTLS13 {
+		alert = kind == 23 && size == 2+1+16 // the alert, its type and the tag
+	}
+	if !alert {
+		t.Errorf("the last record is of type %d and %d bytes", kind, size)
+	}
 }
 
 // One record at a time, one byte at a time, and more than a record.
@@ -262,27 +293,26 @@ func TestSlowReaderUnderTLS(t *testing.T) {
 	})
 }
 
-// Much goes out under TLS in order while the peer reads slowly.
+// Much goes out in order, whole, to a peer that first reads nothing.
 func TestOrderUnderBackpressure(t *testing.T) {
-	loops(t, options{direct: true, limits: func(l *conf.Limits) { l.OutboxBytes = 64 << 20 }}, func(t *testing.T, h *house) {
-		p := h.dial()
-		p.Conn = tls.Client(p.Conn, h.tls)
-		p.login("ann", "x")
-		const count = 400
-		body := bytes.Repeat([]byte("x"), 30<<10)
-		go func() {
+	for _, direct := range []bool{false, true} {
+		loops(t, options{direct: direct, limits: func(l *conf.Limits) { l.OutboxBytes = 64 << 20 }}, func(t *testing.T, h *house) {
+			p := h.dial()
+			if direct {
+				p.Conn = tls.Client(p.Conn, h.tls)
+			}
+			p.login("ann", "x")
+			const count = 500 // 15 MB, more than the kernel takes
+			body := strings.Repeat("x", 30<<10)
 			for i := range count {
-				_, err := p.Write([]byte("<message to='ann@example.com/x' id='" + string(rune('a'+i%26)) + "'><body>" + string(body) + "</body></message>"))
-				if err != nil && !errors.Is(err, net.ErrClosed) {
-					t.Error(err)
+				p.send(fmt.Sprintf("<message to='ann@example.com/x' id='%d'><body>%s</body></message>", i, body))
+			}
+			for i := range count {
+				want := fmt.Sprintf(" id='%d'><body>%s</body></message>", i, body)
+				if got := p.until("</message>"); !strings.HasSuffix(got, want) {
+					t.Fatalf("message %d: %.200s, %d bytes", i, got, len(got))
 				}
 			}
-		}()
-		for i := range count {
-			got := p.until("</message>")
-			if !strings.Contains(got[:100], "id='"+string(rune('a'+i%26))+"'") {
-				t.Fatalf("message %d: %.100s", i, got)
-			}
-		}
-	})
+		})
+	}
 }
