@@ -117,7 +117,10 @@ func (s *Scanner) tag(b []byte, from, to int, el *Element) (done bool, err error
 		}
 		s.fill(el, b, Header, to, span{to, to})
 		s.enclose(el.Attrs)
-		s.name = bytes.Clone(name.all.in(b))
+		s.name = usualName
+		if !bytes.Equal(name.all.in(b), usualName) {
+			s.name = bytes.Clone(name.all.in(b))
+		}
 		s.header = false
 		return true, nil
 	}
@@ -132,6 +135,9 @@ func (s *Scanner) tag(b []byte, from, to int, el *Element) (done bool, err error
 	}
 	return false, nil
 }
+
+// usualName is the root of nearly every stream; never changed.
+var usualName = []byte("stream:stream")
 
 // endTag takes the complete end tag b[from:to].
 func (s *Scanner) endTag(b []byte, from, to int, el *Element) (done bool, err error) {

@@ -13,6 +13,8 @@ import (
 	"fmt"
 
 	"mellium.im/xmpp/stream"
+
+	"rollcall/internal/ns"
 )
 
 // ErrMore says that the buffer ends before the element does.
@@ -138,11 +140,31 @@ func (s *Scanner) Scope(decls []Attr) {
 
 func (s *Scanner) enclose(decls []Attr) {
 	s.scope = nil
+	usual, others := 0, false
+	for _, a := range decls {
+		if isDecl(a.Name) {
+			if usual < len(usualScope) && bytes.Equal(a.Name, usualScope[usual].Name) && bytes.Equal(a.Value, usualScope[usual].Value) {
+				usual++
+				continue
+			}
+			others = true
+		}
+	}
+	if usual == len(usualScope) && !others {
+		s.scope = usualScope // idle sessions share it
+		return
+	}
 	for _, a := range decls {
 		if isDecl(a.Name) {
 			s.scope = append(s.scope, Attr{bytes.Clone(a.Name), bytes.Clone(a.Value), a.Quote})
 		}
 	}
+}
+
+// usualScope are the declarations of nearly every stream; never changed.
+var usualScope = []Attr{
+	{Name: []byte("xmlns"), Value: []byte(ns.Client), Quote: '\''},
+	{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''},
 }
 
 func isDecl(name []byte) bool {
