@@ -52,6 +52,7 @@ type committer struct {
 	mu        sync.Mutex
 	committed chan struct{} // closed and replaced by every commit
 
+	keep       int // changes, keepRows but in tests
 	sincePrune int
 }
 
@@ -63,6 +64,7 @@ func startCommitter(ctx context.Context, db *sql.DB, log *slog.Logger) (*committ
 	c := &committer{
 		conn: conn, log: log, queue: make(chan *write),
 		stop: make(chan struct{}), stopped: make(chan struct{}), committed: make(chan struct{}),
+		keep: keepRows,
 	}
 	if c.st, err = prepareStatements(ctx, conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -235,7 +237,7 @@ func (c *committer) prune() {
 		return
 	}
 	c.sincePrune = 0
-	if err := c.st.prune(keepRows, keepFor); err != nil {
+	if err := c.st.prune(c.keep, keepFor); err != nil {
 		c.log.Error("old changes could not be forgotten", "error", err)
 	}
 }

@@ -256,12 +256,17 @@ func TestPrune(t *testing.T) {
 func TestPruneByItself(t *testing.T) {
 	s := openStore(t)
 	defer func() { ok(t, s.Close()) }()
-	makeChanges(t, s, keepRows+500, 2*keepFor)
+	const keep = 100
+	ok(t, s.write(t.Context(), func(*statements) error {
+		s.commits.keep = keep
+		return nil
+	}))
+	makeChanges(t, s, keep+500, 2*keepFor)
 	for range pruneEvery {
 		ok(t, s.write(t.Context(), func(*statements) error { return nil }))
 	}
-	if n := count(t, s, "changes"); n != keepRows {
-		t.Errorf("%d changes are kept, want %d", n, keepRows)
+	if n := count(t, s, "changes"); n != keep {
+		t.Errorf("%d changes are kept, want %d", n, keep)
 	}
 }
 
@@ -370,4 +375,30 @@ func TestMigrate(t *testing.T) {
 	if _, err := Open(t.Context(), Options{Path: s.path}); err == nil {
 		t.Error("opened a file of a newer version")
 	}
+}
+
+// TestWriteReturnsLate ends a context while its write runs: what the write
+// refers to belongs to the caller only after that.
+func TestWriteReturnsLate(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		running, release, returned := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		go func() {
+			returned <- s.write(ctx, func(*statements) error {
+				close(running)
+				<-release
+				return ctx.Err()
+			})
+		}()
+		<-running
+		cancel()
+		synctest.Wait()
+		if len(returned) > 0 {
+			t.Error("returned while the write was running")
+		}
+		close(release)
+		if err := <-returned; !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want the context's", err)
+		}
+	})
 }
