@@ -146,7 +146,6 @@ type naive struct {
 	live     map[int64]bool   // somebody waits there
 	taken    int64            // rids below were taken
 	answers  map[int64]string
-	order    []int64 // in which rids were answered last
 }
 
 func (n *naive) verdict(rid int64) verdict {
