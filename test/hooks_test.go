@@ -73,6 +73,25 @@ func (w *witness) add(format string, args ...any) {
 	w.more = make(chan struct{})
 }
 
+// awaitRemoval waits until a connection was removed: a client learns of its end
+// before the hooks do.
+func (w *witness) awaitRemoval(ctx context.Context) error {
+	for {
+		w.mu.Lock()
+		done := slices.ContainsFunc(w.events, func(e string) bool { return strings.HasPrefix(e, "remove_connection") })
+		more := w.more
+		w.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // expect waits for as many events as are wanted and compares them.
 func (w *witness) expect(t *testing.T, want ...string) {
 	t.Helper()
@@ -161,6 +180,7 @@ alice receives:
 phone disconnects
 alice receives:
     <presence from='{phone}' to='{alice}' type='unavailable'/>
+do await a removal
 alice disconnects
 `, []string{
 			"user_available #2 alice@localhost/phone",
@@ -171,6 +191,7 @@ alice disconnects
 		{"never available", `
 phone connects
 phone disconnects
+do await a removal
 alice disconnects
 `, []string{
 			fmt.Sprintf(removed, "#2", "phone", "none", "client"),
@@ -213,6 +234,7 @@ alice receives:
 			t.Run(test.name, func(t *testing.T) {
 				w := newWitness()
 				target := tr.of(start(t, options{modules: []server.Module{w}}))
+				target.Actions["await a removal"] = w.awaitRemoval
 				script, err := transcript.Parse(test.name, cast+test.script)
 				if err != nil {
 					t.Fatal(err)
