@@ -162,7 +162,7 @@ async function pictures(alice, bob) {
   await checks.check('pictures', async () => {
     await bob.choose('busy');
     await alice.sees(bob, 'busy');
-    await alice.row(bob).locator('button').click();
+    await alice.card().locator('.write').click();
     await alice.picture('room-desktop');
     await alice.page.emulateMedia({ colorScheme: 'dark' });
     await alice.picture('room-desktop-dark');

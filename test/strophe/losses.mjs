@@ -33,6 +33,7 @@ export async function lostAnswers(check, alice, bob) {
       tell = resolve;
       setTimeout(() => reject(new Error('the first request was never answered')), DEADLINE).unref();
     });
+    await bob.call('waiting');
     await bob.intercept(async (route, _, next) => {
       if (first !== null) {
         await route.continue();

@@ -71,12 +71,17 @@ class Client {
     await this.expect(since, { kind: 'status', name: 'DISCONNECTED' }, 10_000);
   }
 
+  // Resolves as soon as a request waits for its answer.
+  async waiting() {
+    while (!this.connection._proto._requests.some(({ sends }) => sends > 0)) {
+      await new Promise(requestAnimationFrame);
+    }
+  }
+
   // Cuts the requests that wait, as a network does that goes away for a moment.
-  // Resolves once there was something to cut.
   async cut() {
-    const bosh = this.connection._proto;
-    while (bosh._requests.length === 0) await new Promise(requestAnimationFrame);
-    for (const request of bosh._requests) request.xhr.abort();
+    await this.waiting();
+    for (const request of this.connection._proto._requests) request.xhr.abort();
   }
 
   // Resolves with the first event from number `since` on that has all the
