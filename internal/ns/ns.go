@@ -25,6 +25,6 @@ const (
 	Ping         = "urn:xmpp:ping"                          // XEP-0199
 	Time         = "urn:xmpp:time"                          // XEP-0202
 	StanzaID     = "urn:xmpp:sid:0"                         // XEP-0359
-	Project      = "urn:rollcall:project:1"                 // docs/protocols.md
-	Notification = "urn:rollcall:notify:1"                  // docs/protocols.md
+	Project      = "urn:rollcall:project:1"                 // README
+	Notification = "urn:rollcall:notify:1"                  // README
 )
