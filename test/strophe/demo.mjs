@@ -280,6 +280,12 @@ async function main() {
     await messages(alice, bob);
     await pictures(alice, bob);
     await losses(alice, bob);
+    await checks.check('the last one signs out', async () => {
+      await alice.page.locator('#sign-out').click();
+      await alice.page.locator('#login').waitFor();
+      // The server has answered the farewell, and nothing waits there any more.
+      await alice.page.waitForLoadState('networkidle');
+    });
     await checks.check('the browser had nothing to complain about', async () => {
       same(complaints, [], 'complaints');
     });
