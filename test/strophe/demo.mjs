@@ -281,10 +281,10 @@ async function main() {
     await pictures(alice, bob);
     await losses(alice, bob);
     await checks.check('the last one signs out', async () => {
+      const farewell = alice.page.waitForResponse((r) => (r.request().postData() ?? '').includes("type='terminate'"));
       await alice.page.locator('#sign-out').click();
+      await farewell;
       await alice.page.locator('#login').waitFor();
-      // The server has answered the farewell, and nothing waits there any more.
-      await alice.page.waitForLoadState('networkidle');
     });
     await checks.check('the browser had nothing to complain about', async () => {
       same(complaints, [], 'complaints');
