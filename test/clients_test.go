@@ -22,7 +22,7 @@ import (
 // enough to wait for.
 const (
 	clientGrace      = time.Second
-	clientInactivity = 4 * time.Second
+	clientInactivity = 8 * time.Second
 )
 
 // startForClients starts a server as real clients meet it, with the demo page.
