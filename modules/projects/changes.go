@@ -19,15 +19,18 @@ func (c *community) directoryChanged(ctx context.Context, e *server.DirectoryCha
 		c.m.failed("change", err, "user", e.User)
 		return
 	}
-	if r := c.room(e.Project); r != nil {
-		r.forget()
-	}
+	defer func() {
+		if r := c.room(e.Project); r != nil {
+			r.log.forget()
+		}
+	}()
 	p := c.lock(bare, false)
 	if p == nil {
 		return
 	}
 	defer p.mu.Unlock()
 	if !p.known {
+		c.load(ctx, e.Batch, p)
 		return
 	}
 	if e.Kind == storage.MemberAdded {
@@ -45,21 +48,28 @@ func (c *community) memberAdded(ctx context.Context, b *server.Batch, p *person,
 	if had {
 		return
 	}
-	if err := c.m.o.Presence.Join(ctx, p.key, c.key(project)); err != nil {
-		c.m.failed("join", err, "user", p.bare.String())
-	}
+	c.member(ctx, p, project, true)
+	c.ties.Lock()
+	defer c.ties.Unlock()
 	p.publish(slices.Insert(slices.Clone(before), at, project))
 	c.join(project, p)
-	for _, o := range c.others(p, []string{project}) {
+	c.meet(b, p, before, []string{project})
+}
+
+// meet lets p and the members of projects that p is new to see each other, apart
+// from those who did so before; c.ties is held.
+func (c *community) meet(b *server.Batch, p *person, before, projects []string) {
+	readers := p.view.Load().readers
+	for _, o := range c.others(p, projects) {
 		v := o.view.Load()
 		if len(shared(nil, before, v.projects)) > 0 {
 			continue
 		}
 		for _, s := range v.readers {
-			c.describe(b, p, o, s)
+			c.describe(b, p, v.projects, s)
 		}
-		for _, s := range p.view.Load().readers {
-			c.describe(b, o, p, s)
+		for _, s := range readers {
+			c.describe(b, o, p.view.Load().projects, s)
 		}
 	}
 }
@@ -71,9 +81,9 @@ func (c *community) memberRemoved(ctx context.Context, b *server.Batch, p *perso
 	if !had {
 		return
 	}
-	if err := c.m.o.Presence.Leave(ctx, p.key, c.key(project)); err != nil {
-		c.m.failed("leave", err, "user", p.bare.String())
-	}
+	c.member(ctx, p, project, false)
+	c.ties.Lock()
+	defer c.ties.Unlock()
 	affected := c.others(p, []string{project})
 	after := slices.Delete(slices.Clone(before), at, at+1)
 	p.publish(after)

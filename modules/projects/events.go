@@ -11,7 +11,7 @@ import (
 
 // userAvailable makes the newcomer known, before anything is told.
 func (c *community) userAvailable(ctx context.Context, e *server.UserAvailable) {
-	p := c.enter(ctx, e.Session.JID().Bare())
+	p := c.enter(ctx, e.Batch, e.Session.JID().Bare())
 	defer p.mu.Unlock()
 	c.connOf(p, e.Session)
 }
@@ -29,37 +29,22 @@ func (c *community) connOf(p *person, s *server.Session) *conn {
 
 // setPresence stores what a connection says and tells co-members.
 func (c *community) setPresence(ctx context.Context, e *server.SetPresence) {
-	p := c.enter(ctx, e.Session.JID().Bare())
+	p := c.enter(ctx, e.Batch, e.Session.JID().Bare())
 	defer p.mu.Unlock()
 	cn := c.connOf(p, e.Session)
+	var err error
+	var change storage.PresenceChange
+	over := []*conn{cn} // the connections that count no longer
 	show, hidden := c.m.show(e.Presence)
-	change := c.set(ctx, p, cn, show, e.Presence)
-	var late []*conn
 	if e.Presence.Available {
-		late, change = c.endGrace(ctx, p, change)
+		// Before the others are removed, so that the user was online all the time.
+		change, err = c.set(ctx, p, cn, show, e.Presence)
+		over = p.endGrace(cn, hidden)
 	}
-	c.record(p, change)
-
-	p.fan.Lock()
-	p.status, p.rev = change.New, change.Rev
-	switch {
-	case e.Presence.Available && !hidden:
-		p.show(cn, e.Presence)
-		c.announce(e.Batch, p, e.Presence)
-	case p.hide(cn):
-		gone := e.Presence
-		if hidden {
-			gone = server.Unavailable(cn.jid, e.Presence.At)
-		}
-		c.announce(e.Batch, p, gone)
+	for _, o := range over {
+		change, err = c.remove(ctx, p, o)
 	}
-	for _, l := range late {
-		if p.hide(l) && (l.jid != cn.jid || hidden) {
-			c.announce(e.Batch, p, server.Unavailable(l.jid, e.Presence.At))
-		}
-	}
-	p.fan.Unlock()
-
+	c.tell(e.Batch, p, cn, e.Presence, hidden, over, func() { c.count(p, change, err) })
 	if e.Presence.Available && !e.WasAvailable {
 		c.welcome(e.Batch, p, e.Session)
 	}
@@ -70,20 +55,75 @@ func (c *community) setPresence(ctx context.Context, e *server.SetPresence) {
 	}
 }
 
-// endGrace forgets the connections in their grace period: the user is back.
-func (c *community) endGrace(ctx context.Context, p *person, change storage.PresenceChange) ([]*conn, storage.PresenceChange) {
-	var late []*conn
-	p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool {
-		if x.grace == nil {
-			return false
-		}
-		x.grace.Stop()
-		late = append(late, x)
-		ch := c.remove(ctx, p, x)
-		change.New, change.Rev = ch.New, ch.Rev
-		return true
+// tell makes a presence what others see of a connection, and takes back what they
+// saw of those that are over. counted is called in between: what others are told
+// of the user is the state after all that.
+func (c *community) tell(b *server.Batch, p *person, cn *conn, pr *server.Presence, hidden bool, over []*conn, counted func()) {
+	c.ties.RLock()
+	defer c.ties.RUnlock()
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	visible := pr.Available && !hidden
+	was := false
+	if visible {
+		p.show(cn, pr)
+	} else {
+		was = p.hide(cn)
+	}
+	over = slices.DeleteFunc(over, func(o *conn) bool {
+		// The successor at the same address has told others enough.
+		return !p.hide(o) || o.jid == cn.jid && (visible || was)
 	})
-	return late, change
+	counted()
+	switch {
+	case visible:
+		c.announce(b, p, pr)
+	case was && hidden:
+		c.announceEnd(b, p, server.Unavailable(cn.jid, pr.At))
+	case was:
+		c.announceEnd(b, p, pr)
+	}
+	for _, o := range over {
+		c.announceEnd(b, p, server.Unavailable(o.jid, pr.At))
+	}
+}
+
+// announceEnd tells co-members that what they saw of an address is over, or what
+// they see of it now if a newer connection has it; p.fan is held.
+func (c *community) announceEnd(b *server.Batch, p *person, gone *server.Presence) {
+	if twin := p.shownAt(gone.JID); twin != nil {
+		gone = twin.presence
+	}
+	c.announce(b, p, gone)
+}
+
+// count makes what the store said the user's state, or what this node sees when
+// the store did not say; p.fan is held.
+func (c *community) count(p *person, ch storage.PresenceChange, err error) {
+	if err != nil {
+		ch.New, ch.Rev = p.guess(c.m), c.rev.Load()
+	}
+	for rev := c.rev.Load(); rev < ch.Rev && !c.rev.CompareAndSwap(rev, ch.Rev); rev = c.rev.Load() {
+	}
+	if ch.New != p.status {
+		c.record(p, ch.Rev)
+	}
+	p.status, p.rev = ch.New, ch.Rev
+}
+
+// endGrace takes the connections that counted for a while and do so no longer, as
+// the user is back with cn. A replaced connection's successor is still waited
+// for, unless the user turned invisible.
+func (p *person) endGrace(cn *conn, hidden bool) (late []*conn) {
+	p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool {
+		over := x.grace != nil && (hidden || !x.replaced || x.jid == cn.jid)
+		if over {
+			x.grace.Stop()
+			late = append(late, x)
+		}
+		return over
+	})
+	return late
 }
 
 // removeConnection ends what others see of a connection: at once when the user
@@ -98,21 +138,23 @@ func (c *community) removeConnection(ctx context.Context, e *server.RemoveConnec
 	if cn == nil {
 		return
 	}
-	cn.session = nil
+	cn.session, cn.replaced = nil, e.Replaced()
 	p.publish(p.view.Load().projects)
 	delay := c.m.o.Grace
-	if e.Replaced() {
+	if cn.replaced {
 		delay = max(delay, replacedGrace)
 	}
-	if delay > 0 && p.isShown(cn) && (e.Replaced() || !p.othersShown(cn)) {
-		c.startGrace(p, cn, delay)
-		return
+	if delay == 0 || !p.waits(cn) || !c.startGrace(p, cn, delay) {
+		c.drop(ctx, e.Batch, p, cn)
 	}
-	c.drop(ctx, e.Batch, p, cn)
 }
 
-// startGrace lets a gone connection count for a while; mu is held.
-func (c *community) startGrace(p *person, cn *conn, delay time.Duration) {
+// startGrace lets a gone connection count for a while; mu is held. It reports
+// false when the module has stopped.
+func (c *community) startGrace(p *person, cn *conn, delay time.Duration) bool {
+	if c.stopped.Load() {
+		return false
+	}
 	cn.grace = time.AfterFunc(delay, func() {
 		b := c.m.host.NewBatch()
 		defer b.Flush()
@@ -122,69 +164,21 @@ func (c *community) startGrace(p *person, cn *conn, delay time.Duration) {
 			c.drop(c.m.host.Context(), b, p, cn)
 		}
 	})
+	return true
 }
 
 // drop forgets a connection and tells co-members; mu is held.
 func (c *community) drop(ctx context.Context, b *server.Batch, p *person, cn *conn) {
 	p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool { return x == cn })
-	change := c.remove(ctx, p, cn)
-	c.record(p, change)
-	p.fan.Lock()
-	p.status, p.rev = change.New, change.Rev
-	if p.hide(cn) {
-		c.announce(b, p, server.Unavailable(cn.jid, time.Now()))
-	}
-	p.fan.Unlock()
+	change, err := c.remove(ctx, p, cn)
+	c.tell(b, p, cn, server.Unavailable(cn.jid, time.Now()), false, nil, func() { c.count(p, change, err) })
 	c.leaveIfGone(p)
 }
 
-// set tells the store what a connection says of itself. When the store does not
-// answer, the aggregate is worked out here.
-func (c *community) set(ctx context.Context, p *person, cn *conn, show storage.Show, pr *server.Presence) storage.PresenceChange {
-	change, err := c.m.o.Presence.Set(ctx, storage.ConnState{
-		Conn: cn.id, User: p.key, Resource: cn.jid.Resource(),
-		Show: show, Priority: pr.Priority, At: pr.At,
-	}, c.keys(p.view.Load().projects))
-	if err != nil {
-		c.m.failed("set", err, "user", p.bare.String())
-		return c.guess(p, cn, show, pr.Priority)
-	}
-	if !pr.Available {
-		if _, err := c.m.o.Presence.Remove(ctx, p.key, cn.id); err != nil {
-			c.m.failed("remove", err, "user", p.bare.String())
-		}
-	}
-	return change
-}
-
-func (c *community) remove(ctx context.Context, p *person, cn *conn) storage.PresenceChange {
-	change, err := c.m.o.Presence.Remove(ctx, p.key, cn.id)
-	if err != nil {
-		c.m.failed("remove", err, "user", p.bare.String())
-		return c.guess(p, cn, storage.Offline, 0)
-	}
-	return change
-}
-
-// guess is the change as this node sees it, by the rule of storage.Presence.
-func (c *community) guess(p *person, changed *conn, show storage.Show, priority int8) storage.PresenceChange {
-	p.fan.Lock()
-	defer p.fan.Unlock()
-	best, at := show, priority
-	for _, o := range p.shown {
-		if o == changed || o.presence.Priority < at && best != storage.Offline {
-			continue
-		}
-		if best == storage.Offline || o.presence.Priority > at {
-			best, _ = c.m.show(o.presence)
-			at = o.presence.Priority
-		}
-	}
-	return storage.PresenceChange{Old: p.status, New: best, Rev: p.rev}
-}
-
-// stop ends all grace periods in the store.
+// stop makes everybody offline in the store: by now only those in their grace
+// period are not, and those whose sessions did not end in time.
 func (c *community) stop(ctx context.Context) {
+	c.stopped.Store(true)
 	c.mu.RLock()
 	people := make([]*person, 0, len(c.people))
 	for _, p := range c.people {
@@ -198,9 +192,10 @@ func (c *community) stop(ctx context.Context) {
 		for _, cn := range slices.Clone(p.conns) {
 			if cn.grace != nil {
 				cn.grace.Stop()
-				c.drop(ctx, b, p, cn)
 			}
+			c.drop(ctx, b, p, cn)
 		}
 		p.mu.Unlock()
 	}
+	c.debtors.stop()
 }

@@ -3,6 +3,7 @@ package projects
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/beevik/etree"
 	"mellium.im/xmpp/stanza"
@@ -25,11 +26,20 @@ func page(request *etree.Element, ids []string) (first, last int, set *etree.Ele
 	}
 	limit := len(ids)
 	if el := ask.SelectElement("max"); el != nil {
-		if limit, err = strconv.Atoi(el.Text()); err != nil || limit < 0 {
+		if limit, err = strconv.Atoi(strings.TrimSpace(el.Text())); err != nil || limit < 0 {
 			return 0, 0, nil, server.Error(stanza.BadRequest, "max is a number")
 		}
+		limit = min(limit, len(ids)) // nothing overflows below
 	}
 	last = len(ids)
+	if el := ask.SelectElement("index"); el != nil { // section 2.6
+		if first, err = strconv.Atoi(strings.TrimSpace(el.Text())); err != nil || first < 0 {
+			return 0, 0, nil, server.Error(stanza.BadRequest, "index is a number")
+		}
+		if first > len(ids) {
+			return 0, 0, nil, server.Error(stanza.ItemNotFound, "there are fewer")
+		}
+	}
 	if el := ask.SelectElement("after"); el != nil {
 		// An item that is gone meanwhile still marks its place (section 2.4 lets
 		// a server refuse it).

@@ -26,6 +26,9 @@ type person struct {
 	known bool // the memberships were loaded
 	conns []*conn
 
+	owed   []debt // what the store did not take yet, in order
+	behind bool   // something of it was tried
+
 	// view is what others read without a lock.
 	view atomic.Pointer[view]
 
@@ -33,7 +36,7 @@ type person struct {
 	// changes, so that nobody gets an older state after a newer one. It is never
 	// held for long, and no other lock of a person is taken under it.
 	fan    sync.Mutex
-	shown  []*conn
+	shown  []*conn // in the order of their last presence
 	status storage.Show
 	rev    uint64
 }
@@ -52,6 +55,7 @@ type conn struct {
 	// presence is what others were told; guarded by the person's fan.
 	presence *server.Presence
 	grace    *time.Timer // running while a gone connection still counts
+	replaced bool        // gone because a newer connection took the address
 }
 
 // find returns the connection of that id, or nil.
@@ -75,12 +79,11 @@ func (p *person) publish(projects []string) {
 	p.view.Store(v)
 }
 
-// show makes pr what others are told of a connection; fan is held.
+// show makes pr what others are told of a connection, as the latest of all; fan
+// is held.
 func (p *person) show(c *conn, pr *server.Presence) {
 	c.presence = pr
-	if !slices.Contains(p.shown, c) {
-		p.shown = append(p.shown, c)
-	}
+	p.shown = append(slices.DeleteFunc(p.shown, func(o *conn) bool { return o == c }), c)
 }
 
 // hide is the end of what others are told of a connection; it reports whether
@@ -95,27 +98,29 @@ func (p *person) hide(c *conn) bool {
 	return true
 }
 
-// isShown reports whether others see a connection.
-func (p *person) isShown(c *conn) bool {
-	p.fan.Lock()
-	defer p.fan.Unlock()
-	return slices.Contains(p.shown, c)
+// shownAt returns a connection that others see at an address; fan is held.
+func (p *person) shownAt(full jid.JID) *conn {
+	if i := slices.IndexFunc(p.shown, func(c *conn) bool { return c.jid == full }); i >= 0 {
+		return p.shown[i]
+	}
+	return nil
 }
 
-// othersShown reports whether others see another, living connection.
-func (p *person) othersShown(c *conn) bool {
+// waits reports whether a gone connection may count for a while: others see it,
+// and nothing that is there instead of it.
+func (p *person) waits(c *conn) bool {
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	return slices.ContainsFunc(p.shown, func(o *conn) bool { return o != c && o.session != nil })
+	return slices.Contains(p.shown, c) && !slices.ContainsFunc(p.shown, func(o *conn) bool {
+		return o != c && o.session != nil && (!c.replaced || o.jid == c.jid)
+	})
 }
 
 // enter returns the user's person, made if need be, with mu held and the
 // memberships loaded if the directory could be asked.
-func (c *community) enter(ctx context.Context, bare jid.JID) *person {
+func (c *community) enter(ctx context.Context, b *server.Batch, bare jid.JID) *person {
 	p := c.lock(bare, true)
-	if !p.known {
-		c.load(ctx, p)
-	}
+	c.load(ctx, b, p)
 	return p
 }
 
@@ -141,8 +146,12 @@ func (c *community) lock(bare jid.JID, create bool) *person {
 	}
 }
 
-// load learns the person's projects. Changes that come later wait for mu.
-func (c *community) load(ctx context.Context, p *person) {
+// load learns the person's projects, unless they are known. Changes that come
+// later wait for mu.
+func (c *community) load(ctx context.Context, b *server.Batch, p *person) {
+	if p.known {
+		return
+	}
 	list, err := c.m.o.Directory.ProjectsOf(ctx, p.bare.Local())
 	if err != nil {
 		c.m.failed("projects_of", err, "user", p.bare.String())
@@ -154,15 +163,28 @@ func (c *community) load(ctx context.Context, p *person) {
 	}
 	slices.Sort(ids)
 	p.known = true
+	if len(p.conns) > 0 {
+		// The directory failed before, and the user is here for a while.
+		for _, id := range ids {
+			c.member(ctx, p, id, true)
+		}
+		c.ties.Lock()
+		defer c.ties.Unlock()
+	}
+	before := p.view.Load().projects
 	p.publish(ids)
 	for _, id := range ids {
 		c.join(id, p)
 	}
+	if len(p.conns) > 0 {
+		c.meet(b, p, before, ids)
+	}
 }
 
-// leaveIfGone forgets a person without connections; mu is held.
+// leaveIfGone forgets a person without connections of whom the store knows; mu is
+// held.
 func (c *community) leaveIfGone(p *person) {
-	if len(p.conns) > 0 {
+	if p.gone || len(p.conns) > 0 || len(p.owed) > 0 {
 		return
 	}
 	p.gone = true

@@ -2,9 +2,10 @@ package projects
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/beevik/etree"
 	"mellium.im/xmpp/stanza"
@@ -35,6 +36,9 @@ func (c *community) ownProjects(ctx context.Context, iq *server.IQ) (server.Payl
 	answer := tree(ns.Project, "projects")
 	for _, p := range list {
 		members, err := c.m.o.Directory.Members(ctx, p.ID)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -98,6 +102,9 @@ func (c *community) coMembers(ctx context.Context, user string) (map[string]stru
 	known := map[string]struct{}{user: {}}
 	for _, p := range list {
 		members, err := c.m.o.Directory.Members(ctx, p.ID)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +131,7 @@ func (c *community) online(ctx context.Context, iq *server.IQ, p storage.Project
 	if err != nil {
 		return nil, err
 	}
-	list, rev, err := c.m.o.Presence.OnlineIn(ctx, c.key(p.ID))
+	list, rev, delta, err := c.list(ctx, p.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +143,7 @@ func (c *community) online(ctx context.Context, iq *server.IQ, p storage.Project
 		if err != nil {
 			return nil, server.Error(stanza.BadRequest, "since is a revision")
 		}
-		if changed, ok := c.changedSince(p.ID, n, rev); ok {
+		if changed, ok := delta(n); ok {
 			answer.CreateAttr("since", since.Value)
 			c.addDelta(answer, list, changed)
 			return server.Tree{Element: answer}, nil
@@ -151,7 +158,7 @@ func (c *community) online(ctx context.Context, iq *server.IQ, p storage.Project
 		return nil, err
 	}
 	for _, u := range list[first:last] {
-		c.addUser(answer, c.id(u.ID), u.Show)
+		c.addUser(answer, u.ID, u.Show)
 	}
 	if set != nil {
 		answer.AddChild(set)
@@ -159,19 +166,43 @@ func (c *community) online(ctx context.Context, iq *server.IQ, p storage.Project
 	return server.Tree{Element: answer}, nil
 }
 
-func (c *community) changedSince(project string, since, now uint64) (map[string]struct{}, bool) {
+// list reads who of a project is online, ordered by id, the revision to tell with
+// it, and what tells whose state may have changed since an earlier one.
+func (c *community) list(ctx context.Context, project string) (
+	list []storage.OnlineUser, rev uint64, delta func(since uint64) (map[string]struct{}, bool), err error,
+) {
 	r := c.room(project)
-	if r == nil || since > now {
-		return nil, false
+	if r == nil {
+		r = new(room) // nobody of it is here
 	}
-	return r.since(since, time.Now())
+	epoch := r.log.begin()
+	list, rev, err = c.m.o.Presence.OnlineIn(ctx, c.key(project))
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	rev = r.log.answer(epoch, rev)
+	return c.byID(list), rev, r.log.since, nil
+}
+
+// byID turns what the store gave into ids, in their order: that of the store is
+// the order of its keys.
+func (c *community) byID(list []storage.OnlineUser) []storage.OnlineUser {
+	if c.suffix == "" {
+		return list
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].ID = c.id(list[i].ID)
+	}
+	slices.SortFunc(list, func(a, b storage.OnlineUser) int { return strings.Compare(a.ID, b.ID) })
+	return list
 }
 
 // addDelta lists the changed users as they are now.
 func (c *community) addDelta(answer *etree.Element, list []storage.OnlineUser, changed map[string]struct{}) {
 	shows := make(map[string]storage.Show, len(list))
 	for _, u := range list {
-		shows[c.id(u.ID)] = u.Show
+		shows[u.ID] = u.Show
 	}
 	ids := make([]string, 0, len(changed))
 	for id := range changed {
@@ -231,7 +262,7 @@ func (c *community) hostItems(ctx context.Context, iq *server.IQ) (server.Payloa
 	}
 	items := make([]item, len(list))
 	for i, p := range list {
-		items[i] = item{jid: c.projectJID(p.ID), name: p.Name}
+		items[i] = item{id: p.ID, jid: c.projectJID(p.ID), name: p.Name}
 	}
 	return discoItems(iq, "", items)
 }
@@ -246,19 +277,20 @@ func (c *community) projectItems(ctx context.Context, iq *server.IQ, p storage.P
 	if err != nil {
 		return nil, err
 	}
+	list = c.byID(list)
 	names := make(map[string]string, len(members))
 	for _, u := range members {
 		names[u.ID] = u.Name
 	}
 	items := make([]item, len(list))
 	for i, u := range list {
-		id := c.id(u.ID)
-		items[i] = item{jid: id + "@" + c.host, name: names[id]}
+		items[i] = item{id: u.ID, jid: u.ID + "@" + c.host, name: names[u.ID]}
 	}
 	return discoItems(iq, onlineNode, items)
 }
 
-type item struct{ jid, name string }
+// item is one of a list that is ordered by id, which addresses need not be.
+type item struct{ id, jid, name string }
 
 // discoItems answers disco#items for an address whose items are under a node;
 // asked without a node, an address with one lists just that.
@@ -284,7 +316,7 @@ func discoItems(iq *server.IQ, under string, items []item) (server.Payload, erro
 	}
 	ids := make([]string, len(items))
 	for i, it := range items {
-		ids[i] = it.jid
+		ids[i] = it.id
 	}
 	first, last, set, err := page(request, ids)
 	if err != nil {

@@ -1,12 +1,12 @@
 package projects
 
 import (
+	"hash/maphash"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"rollcall/internal/jid"
-	"rollcall/storage"
 )
 
 // community is everybody of one virtual host, and the service host that answers
@@ -21,13 +21,24 @@ type community struct {
 	people map[jid.JID]*person
 	rooms  map[string]*room
 
-	chat [16]sync.Mutex // by project: group messages reach everybody in one order
+	// ties is held while memberships of people here change and read-held while
+	// somebody is told something, who thus sees all of such a change or nothing.
+	// It is taken after a person's mu and before any fan, and never held over a
+	// store call.
+	ties sync.RWMutex
+
+	debtors debtors
+	rev     atomic.Uint64 // the highest that the store told here
+	stopped atomic.Bool
+
+	seed maphash.Seed
+	chat [64]sync.Mutex // by project: group messages reach everybody in one order
 }
 
 func newCommunity(m *Module, host string, service jid.JID, qualified bool) *community {
 	c := &community{
 		m: m, host: host, service: service,
-		people: make(map[jid.JID]*person), rooms: make(map[string]*room),
+		people: make(map[jid.JID]*person), rooms: make(map[string]*room), seed: maphash.MakeSeed(),
 	}
 	if qualified {
 		// One store serves all virtual hosts; the first one's ids stay as the
@@ -58,23 +69,8 @@ func (c *community) keys(ids []string) []string {
 type room struct {
 	mu     sync.RWMutex
 	people map[*person]struct{}
-	log    []logged
-	// base is the revision that the log starts after.
-	base uint64
+	log    changeLog
 }
-
-// logged says that a user's state in the project changed.
-type logged struct {
-	rev  uint64
-	user string
-	at   time.Time
-}
-
-// maxLog bounds how far back a delta of <online/> goes, in changes.
-const maxLog = 256
-
-// logSlack covers changes that were told later than their revision says.
-const logSlack = 10 * time.Second
 
 // join enters a person in a project's room.
 func (c *community) join(project string, p *person) {
@@ -82,7 +78,7 @@ func (c *community) join(project string, p *person) {
 	defer c.mu.Unlock()
 	r := c.rooms[project]
 	if r == nil {
-		r = &room{people: make(map[*person]struct{}), base: ^uint64(0)}
+		r = &room{people: make(map[*person]struct{})}
 		c.rooms[project] = r
 	}
 	r.mu.Lock()
@@ -138,51 +134,10 @@ func (c *community) others(p *person, projects []string) []*person {
 }
 
 // record notes a changed aggregate for the deltas of <online/>.
-func (c *community) record(p *person, ch storage.PresenceChange) {
-	if ch.Old == ch.New {
-		return
-	}
+func (c *community) record(p *person, rev uint64) {
 	for _, id := range p.view.Load().projects {
 		if r := c.room(id); r != nil {
-			r.record(logged{rev: ch.Rev, user: p.bare.Local(), at: time.Now()})
+			r.log.note(rev, p.bare.Local())
 		}
 	}
-}
-
-func (r *room) record(l logged) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.base == ^uint64(0) {
-		r.base = l.rev
-	}
-	if len(r.log) == maxLog {
-		r.base = max(r.base, r.log[0].rev)
-		r.log = append(r.log[:0], r.log[1:]...)
-	}
-	r.log = append(r.log, l)
-}
-
-// forget makes the next question for a delta get the whole list: who belongs to
-// the project changed.
-func (r *room) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.log, r.base = nil, ^uint64(0)
-}
-
-// since lists the users whose state may have changed after a revision; ok is
-// false when that is not known.
-func (r *room) since(rev uint64, now time.Time) (users map[string]struct{}, ok bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.base == ^uint64(0) || rev < r.base {
-		return nil, false
-	}
-	users = make(map[string]struct{})
-	for _, l := range r.log {
-		if l.rev > rev || now.Sub(l.at) < logSlack {
-			users[l.user] = struct{}{}
-		}
-	}
-	return users, true
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"hash/maphash"
 
 	"mellium.im/xmpp/stanza"
 
@@ -153,7 +154,7 @@ func (c *community) groupMessage(ctx context.Context, st *server.Stanza) error {
 		return err
 	}
 	content := stamped(st, st.To)
-	order := &c.chat[len(st.To.Local())%len(c.chat)]
+	order := &c.chat[maphash.String(c.seed, st.To.Local())%uint64(len(c.chat))]
 	order.Lock()
 	defer order.Unlock()
 	for _, u := range members {

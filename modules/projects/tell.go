@@ -2,6 +2,7 @@ package projects
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"rollcall/internal/jid"
@@ -25,7 +26,7 @@ func (x *extension) encode(projects []string, available bool) []byte {
 	if !available {
 		projects = nil
 	}
-	if x.buf != nil && equal(x.listed, projects) {
+	if x.buf != nil && slices.Equal(x.listed, projects) {
 		return x.buf
 	}
 	x.listed = append(x.listed[:0], projects...)
@@ -47,19 +48,8 @@ func (x *extension) encode(projects []string, available bool) []byte {
 	return x.buf
 }
 
-func equal(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// announce tells a presence of p to every co-member on this node; p.fan is held.
+// announce tells a presence of p to every co-member on this node; p.fan and, for
+// reading, c.ties are held.
 func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
 	x := extension{status: p.status, rev: p.rev}
 	projects := p.view.Load().projects
@@ -89,27 +79,35 @@ func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
 
 // welcome tells a newcomer of every co-member on this node.
 func (c *community) welcome(b *server.Batch, p *person, s *server.Session) {
-	for _, o := range c.others(p, p.view.Load().projects) {
-		c.describe(b, o, p, s)
+	c.ties.RLock()
+	defer c.ties.RUnlock()
+	projects := p.view.Load().projects
+	for _, o := range c.others(p, projects) {
+		c.describe(b, o, projects, s)
 	}
 }
 
-// describe tells one of p's sessions all that is shown of o, if they share a
-// project.
-func (c *community) describe(b *server.Batch, o, p *person, s *server.Session) {
+// describe tells a session all that is shown of o, if o shares one of its user's
+// projects, and reports whether there was anything; c.ties is held, for reading at
+// least.
+func (c *community) describe(b *server.Batch, o *person, projects []string, s *server.Session) bool {
 	o.fan.Lock()
 	defer o.fan.Unlock()
-	common := shared(nil, o.view.Load().projects, p.view.Load().projects)
+	if len(o.shown) == 0 {
+		return false
+	}
+	common := shared(nil, o.view.Load().projects, projects)
 	if len(common) == 0 {
-		return
+		return false
 	}
 	x := extension{status: o.status, rev: o.rev}
 	for _, cn := range o.shown {
 		b.SendPresence(s, cn.presence, x.encode(common, true))
 	}
+	return true
 }
 
-// conceal tells p's readers that what they saw of o is gone.
+// conceal tells p's readers that what they saw of o is gone; c.ties is held.
 func (c *community) conceal(b *server.Batch, o, p *person) {
 	o.fan.Lock()
 	defer o.fan.Unlock()
@@ -128,7 +126,7 @@ func (c *community) probe(ctx context.Context, e *server.Probe) {
 	if from.Domain() != c.host {
 		return
 	}
-	ok, err := c.acquainted(ctx, from, e.To)
+	projects, ok, err := c.acquainted(ctx, from, e.To)
 	if err != nil {
 		c.m.failed("projects_of", err, "user", from.String())
 		return
@@ -138,35 +136,31 @@ func (c *community) probe(ctx context.Context, e *server.Probe) {
 	}
 	e.Answered = true
 	c.mu.RLock()
-	o, p := c.people[e.To], c.people[from.Bare()]
+	o := c.people[e.To]
 	c.mu.RUnlock()
-	if o != nil && p != nil && o.visible() {
-		c.describe(e.Batch, o, p, e.From)
+	c.ties.RLock()
+	defer c.ties.RUnlock()
+	if o != nil && c.describe(e.Batch, o, projects, e.From) {
 		return
 	}
 	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from, "unavailable"))
 }
 
-func (p *person) visible() bool {
-	p.fan.Lock()
-	defer p.fan.Unlock()
-	return len(p.shown) > 0
-}
-
-// acquainted reports whether two users share a project.
-func (c *community) acquainted(ctx context.Context, a, b jid.JID) (bool, error) {
-	of := func(j jid.JID) ([]string, error) {
+// acquainted reports whether two users share a project, and lists the first one's
+// projects.
+func (c *community) acquainted(ctx context.Context, a, b jid.JID) (of []string, ok bool, err error) {
+	ids := func(j jid.JID) ([]string, error) {
 		list, err := c.m.o.Directory.ProjectsOf(ctx, j.Local())
 		ids := make([]string, len(list))
 		for i, pr := range list {
 			ids[i] = pr.ID
 		}
+		slices.Sort(ids)
 		return ids, err
 	}
-	pa, err := of(a)
-	if err != nil {
-		return false, err
+	if of, err = ids(a); err != nil {
+		return nil, false, err
 	}
-	pb, err := of(b)
-	return len(shared(nil, pa, pb)) > 0, err
+	other, err := ids(b)
+	return of, len(shared(nil, of, other)) > 0, err
 }

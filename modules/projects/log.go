@@ -1,0 +1,88 @@
+package projects
+
+import "sync"
+
+// changeLog knows whose state in a project changed lately, for the deltas of
+// <online/>. The zero value knows nothing.
+//
+// A revision that a client was told stands for a list that has every change up to
+// it, but a change may be noted here later than that. It is noted under a
+// revision above all that were told before.
+type changeLog struct {
+	mu      sync.Mutex
+	entries []logged
+	known   bool
+	base    uint64 // once known: changes after it are in entries
+	told    uint64 // the highest revision that a client was told
+	epoch   uint64 // grows when what was told before becomes worthless
+}
+
+// logged says that a user's state in the project changed.
+type logged struct {
+	rev  uint64
+	user string
+}
+
+// maxLog bounds how far back a delta goes, in changes.
+const maxLog = 256
+
+// note enters a change.
+func (l *changeLog) note(rev uint64, user string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rev = max(rev, l.told+1)
+	if !l.known {
+		l.known, l.base = true, rev
+	}
+	if len(l.entries) == maxLog {
+		l.base = max(l.base, l.entries[0].rev)
+		l.entries = append(l.entries[:0], l.entries[1:]...)
+	}
+	l.entries = append(l.entries, logged{rev, user})
+}
+
+// forget makes every client get the whole list next: who belongs to the project
+// changed, which is no revision of its own.
+func (l *changeLog) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries, l.known = nil, false
+	l.epoch++
+}
+
+// begin is called before a list is read whose revision goes to answer.
+func (l *changeLog) begin() (epoch uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch
+}
+
+// answer returns the revision to tell with a list that the store gave under rev.
+func (l *changeLog) answer(epoch, rev uint64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if epoch != l.epoch && l.known {
+		// The list may be older than that change; its revision must not be good
+		// for a delta.
+		rev = min(rev, l.base-1)
+	}
+	l.told = max(l.told, rev)
+	return rev
+}
+
+// since lists the users whose state may have changed after a revision; ok is
+// false when that is not known.
+func (l *changeLog) since(rev uint64) (users map[string]struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.known || rev < l.base {
+		return nil, false
+	}
+	users = make(map[string]struct{})
+	for _, e := range l.entries {
+		if e.rev > rev {
+			users[e.user] = struct{}{}
+		}
+	}
+	return users, true
+}
