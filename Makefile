@@ -21,6 +21,7 @@ check:
 
 unit:
 	go test -race ./...
+	go test -run Allocation ./internal/...
 
 # The demo must run on a colleague's laptop, whatever it is.
 cross:

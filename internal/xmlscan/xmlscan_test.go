@@ -342,15 +342,6 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
-func TestNoAllocation(t *testing.T) {
-	s := open(t)
-	var el Element
-	in := []byte(message)
-	if n := testing.AllocsPerRun(100, func() { s.Next(in, &el) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkMessage(b *testing.B) {
 	s := open(b)
 	var el Element
