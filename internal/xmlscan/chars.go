@@ -9,42 +9,64 @@ import (
 	"mellium.im/xmpp/stream"
 )
 
-// checkText checks the character data b[from:to].
-func checkText(b []byte, from, to int) error {
-	if i := bytes.Index(b[from:to], []byte("]]>")); i >= 0 {
-		return &Error{stream.NotWellFormed.Err, from + i, "']]>' in text"}
-	}
-	return checkValue(b, from, to)
-}
-
-// checkValue checks characters and references in b[from:to].
-func checkValue(b []byte, from, to int) error {
-	if err := checkChars(b, from, to); err != nil {
-		return err
-	}
-	for i := from; i < to; {
-		at := bytes.IndexByte(b[i:to], '&')
-		if at < 0 {
-			return nil
+// checkRun checks the characters and references of b[from:to], which is text or
+// an attribute value; literal means that it stands for itself.
+func checkRun(b []byte, from, to int, text bool) (literal bool, err error) {
+	b, literal = b[:to], true
+	for i := from; ; {
+		for i < len(b) && classes[b[i]]&plain != 0 {
+			i++
 		}
-		i += at
-		semicolon := bytes.IndexByte(b[i:min(to, i+maxReference)], ';')
-		if semicolon < 0 {
-			return &Error{stream.NotWellFormed.Err, i, "'&' without a reference"}
+		if i >= len(b) {
+			return literal, nil
 		}
-		if _, ok := reference(b[i+1 : i+semicolon]); !ok {
-			if b[i+1] == '#' {
-				return &Error{stream.NotWellFormed.Err, i, "bad character reference"}
+		switch c := b[i]; {
+		case c == ']':
+			if text && i+2 < to && b[i+1] == ']' && b[i+2] == '>' {
+				return false, &Error{stream.NotWellFormed.Err, i, "']]>' in text"}
 			}
-			return &Error{stream.RestrictedXML.Err, i, "undefined entity"} // RFC 6120 section 11.1
+			i++
+		case c == '&':
+			literal = false
+			if i, err = checkReference(b, i, to); err != nil {
+				return false, err
+			}
+		case c == '<':
+			return false, &Error{stream.NotWellFormed.Err, i, "'<' in an attribute value"}
+		default:
+			literal = literal && c >= ' '
+			n, err := checkChar(b, i, to)
+			if err != nil {
+				return false, err
+			}
+			i += n
 		}
-		i += semicolon + 1
 	}
-	return nil
 }
 
-// maxReference bounds the length of a reference; longer names than this are no
-// better than undefined ones.
+// checkReference checks the reference at b[i:to] and returns where it ends.
+func checkReference(b []byte, i, to int) (next int, err error) {
+	if i+1 < to && b[i+1] == '#' {
+		end := bytes.IndexByte(b[i:min(to, i+maxReference)], ';')
+		if end < 0 {
+			return 0, &Error{stream.NotWellFormed.Err, i, "character reference without an end"}
+		}
+		if _, ok := reference(b[i+1 : i+end]); !ok {
+			return 0, &Error{stream.NotWellFormed.Err, i, "bad character reference"}
+		}
+		return i + end + 1, nil
+	}
+	end, _ := scanName(b, i+1, to)
+	if end < 0 || end == to || b[end] != ';' {
+		return 0, malformedName(b, i, to, "'&' without a reference")
+	}
+	if _, ok := reference(b[i+1 : end]); !ok {
+		return 0, &Error{stream.RestrictedXML.Err, i, "undefined entity"} // RFC 6120 section 11.1
+	}
+	return end + 1, nil
+}
+
+// maxReference bounds the length of a character reference: zeros may lead.
 const maxReference = 64
 
 // reference is the character that &name; stands for.
@@ -84,28 +106,36 @@ func isChar(r rune) bool {
 		r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= utf8.MaxRune
 }
 
-// checkChars checks that b[from:to] is UTF-8 (RFC 6120 section 11.6) of
-// characters that XML allows.
+// checkChars checks the characters of b[from:to], where nothing is markup.
 func checkChars(b []byte, from, to int) error {
 	for i := from; i < to; {
-		c := b[i]
-		if c < utf8.RuneSelf {
-			if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
-				return &Error{stream.NotWellFormed.Err, i, "control character"}
-			}
+		if classes[b[i]]&plain != 0 {
 			i++
 			continue
 		}
-		r, n := utf8.DecodeRune(b[i:to])
-		if r == utf8.RuneError && n <= 1 {
-			return &Error{stream.UnsupportedEncoding.Err, i, "not UTF-8"}
-		}
-		if !isChar(r) {
-			return &Error{stream.NotWellFormed.Err, i, "character that XML forbids"}
+		n, err := checkChar(b, i, to)
+		if err != nil {
+			return err
 		}
 		i += n
 	}
 	return nil
+}
+
+// checkChar checks that b[i:to] begins with a character that XML allows and
+// returns its length. What is no UTF-8 is an unsupported encoding (RFC 6120
+// section 4.9.3.22).
+func checkChar(b []byte, i, to int) (n int, err error) {
+	r, n := utf8.DecodeRune(b[i:to])
+	switch {
+	case r == utf8.RuneError && n <= 1:
+		return 0, &Error{stream.UnsupportedEncoding.Err, i, "not UTF-8"}
+	case r < ' ' && !isChar(r):
+		return 0, &Error{stream.NotWellFormed.Err, i, "control character"}
+	case !isChar(r):
+		return 0, &Error{stream.NotWellFormed.Err, i, "character that XML forbids"}
+	}
+	return n, nil
 }
 
 // checkDecl checks an XML declaration (XML 1.0 section 2.8).
@@ -121,15 +151,16 @@ func checkDecl(b []byte) error {
 		if i == end {
 			break
 		}
-		a, next, err := parseAttr(b, i, end)
+		var a attr
+		next, err := parseAttr(b, i, end, &a)
 		if err != nil || !spaced {
 			return malformed
 		}
 		value := string(a.value.in(b))
 		switch name := string(a.name.in(b)); name {
 		case "version":
-			if !strings.HasPrefix(value, "1.") || strings.Trim(value[2:], "0123456789") != "" || len(value) < 3 {
-				return malformed
+			if value != "1.0" {
+				return malformed // XML 1.1 allows other characters
 			}
 		case "encoding":
 			if !strings.EqualFold(value, "utf-8") {

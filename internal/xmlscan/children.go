@@ -66,15 +66,18 @@ func nextTag(b []byte, i int) (from, end int) {
 			i += end + 3
 			continue
 		}
-		return i, tagEnd(b, i)
+		if end := tagEnd(b, i); end > 0 {
+			return i, end
+		}
+		break
 	}
 	return -1, -1
 }
 
-// tagEnd is where the tag at i ends.
+// tagEnd is where the tag at i ends, or -1.
 func tagEnd(b []byte, i int) int {
 	var quote byte
-	for ; i < len(b); i++ {
+	for start := i; i < len(b); i++ {
 		switch c := b[i]; {
 		case quote != 0:
 			if c == quote {
@@ -82,11 +85,11 @@ func tagEnd(b []byte, i int) int {
 			}
 		case c == '\'' || c == '"':
 			quote = c
-		case c == '>':
+		case c == '>' && i-start >= 2:
 			return i + 1
 		}
 	}
-	return len(b)
+	return -1
 }
 
 // closing finds the end tag of an element whose content begins at i.
@@ -133,7 +136,8 @@ func child(tag []byte, space string) Child {
 		if i >= end {
 			return c
 		}
-		a, next, err := parseAttr(tag, i, end)
+		var a attr
+		next, err := parseAttr(tag, i, end, &a)
 		if err != nil {
 			return c
 		}
@@ -170,6 +174,9 @@ func Text(inner []byte) string {
 			continue
 		}
 		to := tagEnd(inner, i)
+		if to < 0 {
+			break
+		}
 		if inner[to-2] != '/' {
 			_, to = closing(inner, to)
 		}

@@ -2,6 +2,7 @@ package xmlscan
 
 import (
 	"bytes"
+	"errors"
 	"unicode/utf8"
 
 	"mellium.im/xmpp/stream"
@@ -10,79 +11,88 @@ import (
 // tagName is the name of an element.
 type tagName struct{ all, prefix, local span }
 
-// parseTag reads the start tag b[from:to] into the name and s.w.attrs.
-func (s *Scanner) parseTag(b []byte, from, to int) (name tagName, empty bool, err error) {
+// errOpen says that a tag does not end within the bytes at hand.
+var errOpen = errors.New("xmlscan: tag without an end")
+
+// parseTag reads the start tag at b[from] into s.w, and returns where it ends, at
+// end at the latest.
+func (s *Scanner) parseTag(b []byte, from, end int) (to int, err error) {
 	w := s.w
-	w.attrs = w.attrs[:0]
-	end := to - 1
-	if b[end-1] == '/' {
-		empty = true
-		end--
-	}
+	w.attrs = w.attrs[:w.ofRoot]
 	i, colon := scanName(b, from+1, end)
 	if i < 0 {
-		return name, false, &Error{stream.NotWellFormed.Err, from, "element name"}
+		return 0, malformedName(b, from+1, end, "element name")
 	}
-	name.all = span{from + 1, i}
-	name.local = name.all
+	all := span{from + 1, i}
+	w.name = tagName{all: all, local: all}
 	if colon >= 0 {
-		name.prefix, name.local = span{from + 1, colon}, span{colon + 1, i}
+		w.name.prefix, w.name.local = span{from + 1, colon}, span{colon + 1, i}
 	}
 	for {
-		spaced := i < end && isSpace(b[i])
+		start := i
 		for i < end && isSpace(b[i]) {
 			i++
 		}
-		if i == end {
-			return name, empty, nil
+		switch {
+		case i == end:
+			return 0, errOpen
+		case b[i] == '>':
+			w.empty = false
+			return i + 1, nil
+		case b[i] == '/' && i+1 < end && b[i+1] == '>':
+			w.empty = true
+			return i + 2, nil
+		case i == start:
+			return 0, malformedName(b, i, end, "no space before an attribute")
+		case len(w.attrs)-w.ofRoot >= s.limits.Attrs:
+			return 0, &Error{stream.PolicyViolation.Err, i, "too many attributes"}
 		}
-		if !spaced {
-			return name, false, &Error{stream.NotWellFormed.Err, i, "no space before an attribute"}
+		w.attrs = append(w.attrs, attr{})
+		if i, err = parseAttr(b, i, end, &w.attrs[len(w.attrs)-1]); err != nil {
+			return 0, err
 		}
-		if len(w.attrs) >= s.limits.Attrs {
-			return name, false, &Error{stream.PolicyViolation.Err, i, "too many attributes"}
-		}
-		var a attr
-		if a, i, err = parseAttr(b, i, end); err != nil {
-			return name, false, err
-		}
-		w.attrs = append(w.attrs, a)
 	}
 }
 
 // parseAttr reads the attribute at b[i:end] and returns where it ends.
-func parseAttr(b []byte, i, end int) (a attr, next int, err error) {
+func parseAttr(b []byte, i, end int, a *attr) (next int, err error) {
 	n, colon := scanName(b, i, end)
 	if n < 0 {
-		return a, 0, &Error{stream.NotWellFormed.Err, i, "attribute name"}
+		return 0, malformedName(b, i, end, "attribute name")
 	}
 	a.name, a.colon = span{i, n}, colon
+	a.decl = isDecl(b[i:n])
 	for n < end && isSpace(b[n]) {
 		n++
 	}
 	if n == end || b[n] != '=' {
-		return a, 0, &Error{stream.NotWellFormed.Err, n, "attribute without a value"}
+		return 0, malformedName(b, n, end, "attribute without a value")
 	}
 	n++
 	for n < end && isSpace(b[n]) {
 		n++
 	}
 	if n == end || b[n] != '\'' && b[n] != '"' {
-		return a, 0, &Error{stream.NotWellFormed.Err, n, "attribute value without quotes"}
+		return 0, &Error{stream.NotWellFormed.Err, n, "attribute value without quotes"}
 	}
 	a.quote = b[n]
 	n++
-	a.value.from = n
 	length := bytes.IndexByte(b[n:end], a.quote)
 	if length < 0 {
-		return a, 0, &Error{stream.NotWellFormed.Err, n, "attribute value without an end"}
+		return 0, &Error{stream.NotWellFormed.Err, n, "attribute value without an end"}
 	}
-	n += length
-	if i := bytes.IndexByte(b[a.value.from:n], '<'); i >= 0 {
-		return a, 0, &Error{stream.NotWellFormed.Err, a.value.from + i, "'<' in an attribute value"}
+	a.value = span{n, n + length}
+	a.literal, err = checkRun(b, n, n+length, false)
+	return n + length + 1, err
+}
+
+// malformedName is the error for a name that ends in a place where none may:
+// the fault may be one of encoding.
+func malformedName(b []byte, i, end int, detail string) error {
+	if !utf8.Valid(b[i:end]) {
+		return &Error{stream.UnsupportedEncoding.Err, i, "not UTF-8"}
 	}
-	a.value.to = n
-	return a, n + 1, checkValue(b, a.value.from, n)
+	return &Error{stream.NotWellFormed.Err, i, detail}
 }
 
 // Classes of bytes.
@@ -90,10 +100,11 @@ const (
 	nameStart = 1 << iota
 	nameChar
 	whitespace
+	plain // in text and values, needs no further look
 )
 
-// classes says what the ASCII characters are (XML 1.0 section 2.3); the colon is
-// left to scanName.
+// classes says what the ASCII characters are (XML 1.0 sections 2.2 and 2.3); the
+// colon is left to scanName.
 var classes = func() (t [256]uint8) {
 	for c := range 128 {
 		switch {
@@ -104,6 +115,9 @@ var classes = func() (t [256]uint8) {
 		case c == ' ', c == '\t', c == '\r', c == '\n':
 			t[c] = whitespace
 		}
+		if c >= ' ' && c != '<' && c != '&' && c != ']' {
+			t[c] |= plain
+		}
 	}
 	return t
 }()
@@ -113,46 +127,49 @@ func isSpace(c byte) bool { return classes[c]&whitespace != 0 }
 // scanName reads a qualified name at b[i:end]; it returns where it ends, -1 when
 // there is none, and where its colon is, if any.
 func scanName(b []byte, i, end int) (next, colon int) {
-	start, colon := i, -1
-	for i < end {
-		c := b[i]
-		if c == ':' {
-			if colon >= 0 || i == start || i+1 == end {
-				return -1, -1
-			}
-			colon = i
-			i++
-			continue
-		}
-		first := i == start || i == colon+1
-		if c < utf8.RuneSelf {
-			if classes[c]&nameChar == 0 {
-				break
-			}
-			if first && classes[c]&nameStart == 0 {
-				return -1, -1
-			}
-			i++
-			continue
-		}
-		r, n := utf8.DecodeRune(b[i:end])
-		if !isNameRune(r, first) {
-			return -1, -1
-		}
-		i += n
+	i = scanPart(b, i, end)
+	if i < 0 || i == end || b[i] != ':' {
+		return i, -1
 	}
-	if i == start || i == colon+1 {
+	colon = i
+	i = scanPart(b, i+1, end)
+	if i < 0 || i < end && b[i] == ':' {
 		return -1, -1
 	}
 	return i, colon
+}
+
+// scanPart reads a name without a colon.
+func scanPart(b []byte, i, end int) int {
+	start := i
+	if i < end && b[i] < utf8.RuneSelf && classes[b[i]]&nameStart == 0 {
+		return -1
+	}
+	for i < end {
+		c := b[i]
+		if classes[c]&nameChar != 0 {
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			break
+		}
+		r, n := utf8.DecodeRune(b[i:end])
+		if n == 1 || !isNameRune(r, i == start) {
+			return -1
+		}
+		i += n
+	}
+	if i == start {
+		return -1
+	}
+	return i
 }
 
 // isNameRune reports whether a non-ASCII character may be in a name (XML 1.0
 // fifth edition, productions 4 and 4a).
 func isNameRune(r rune, first bool) bool {
 	switch {
-	case r == utf8.RuneError:
-		return false
 	case r >= 0xC0 && r <= 0x2FF && r != 0xD7 && r != 0xF7,
 		r >= 0x370 && r <= 0x1FFF && r != 0x37E,
 		r >= 0x200C && r <= 0x200D, r >= 0x2070 && r <= 0x218F,

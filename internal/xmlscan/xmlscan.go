@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mellium.im/xmpp/stream"
 
@@ -36,7 +37,7 @@ func (e *Error) Error() string {
 type Limits struct {
 	Bytes int // of a top-level element or a header
 	Depth int // of elements nested in a top-level element
-	Attrs int // of one start tag
+	Attrs int // of one start tag; with Depth, of namespace declarations in force
 }
 
 // Kind says what Next found.
@@ -125,7 +126,7 @@ func (s *Scanner) SetLimits(l Limits) { s.limits = l }
 func (s *Scanner) Reset() {
 	s.release()
 	s.scope, s.name = nil, nil
-	s.header, s.decl = true, true
+	s.header, s.decl = true, true // white space may precede both: it ends the element before a restart
 }
 
 // Scope forgets everything and expects elements within the scope of the
@@ -140,17 +141,21 @@ func (s *Scanner) Scope(decls []Attr) {
 
 func (s *Scanner) enclose(decls []Attr) {
 	s.scope = nil
-	usual, others := 0, false
+	usual := 0 // a bit for each of usualScope
 	for _, a := range decls {
-		if isDecl(a.Name) {
-			if usual < len(usualScope) && bytes.Equal(a.Name, usualScope[usual].Name) && bytes.Equal(a.Value, usualScope[usual].Value) {
-				usual++
-				continue
-			}
-			others = true
+		if !isDecl(a.Name) {
+			continue
 		}
+		i := slices.IndexFunc(usualScope, func(u Attr) bool {
+			return bytes.Equal(a.Name, u.Name) && bytes.Equal(a.Value, u.Value)
+		})
+		if i < 0 {
+			usual = -1
+			break
+		}
+		usual |= 1 << i
 	}
-	if usual == len(usualScope) && !others {
+	if usual == 1<<len(usualScope)-1 {
 		s.scope = usualScope // idle sessions share it
 		return
 	}
@@ -196,6 +201,12 @@ func (s *Scanner) Next(buf []byte, el *Element) (n int, err error) {
 			s.mode, s.tok, s.pos, s.quote = inTag, 0, 1, 0
 		}
 		b := buf[n:]
+		if len(b) > s.limits.Bytes {
+			b = b[:s.limits.Bytes+1] // what is beyond changes nothing
+		}
+		if s.pos > len(b) { // the limit was lowered meanwhile
+			return n, s.fail(stream.PolicyViolation, n+len(b), "element too long")
+		}
 		end, err := s.run(b, el)
 		switch {
 		case err == errDecl:
@@ -209,6 +220,9 @@ func (s *Scanner) Next(buf []byte, el *Element) (n int, err error) {
 			return n, s.fail(stream.PolicyViolation, n+len(b), "element too long")
 		}
 		s.release()
+		if bad, ok := err.(*Error); ok {
+			bad.Offset += n
+		}
 		return n + end, err
 	}
 }
@@ -232,19 +246,24 @@ func (s *Scanner) run(b []byte, el *Element) (end int, err error) {
 				return 0, ErrMore
 			}
 			s.pos += i
-			if err := checkText(b, s.tok, s.pos); err != nil {
+			if _, err := checkRun(b, s.tok, s.pos, true); err != nil {
 				return 0, err
 			}
 			s.mode, s.tok, s.quote = inTag, s.pos, 0
 			s.pos++
 		case inTag:
-			if err := s.findTag(b); err != nil {
-				return 0, err
+			done, to, err := s.wholeTag(b, el)
+			if to == 0 {
+				if err := s.findTag(b); err != nil {
+					return 0, err
+				}
+				if s.mode != inTag {
+					continue
+				}
+				to = s.pos
+				done, err = s.tag(b, s.tok, to, el)
 			}
-			if s.mode != inTag {
-				continue
-			}
-			done, err := s.tag(b, s.tok, s.pos, el)
+			s.pos = to
 			if done || err != nil {
 				return s.pos, err
 			}
