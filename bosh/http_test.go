@@ -224,6 +224,7 @@ func TestB21CutConnection(t *testing.T) {
 		writeRaw(t, conn, "HTTP/1.1", c.text(c.rid, "", ""))
 		synctest.Wait()
 		conn.Close()
+		synctest.Wait()
 		bob.Send(message("alice@example.com", "1"))
 		r.expectMessages(c.send("", "").now(), "1")
 
@@ -234,6 +235,7 @@ func TestB21CutConnection(t *testing.T) {
 		bob.Send(message("alice@example.com", "2"))
 		synctest.Wait() // nobody reads, so the answer is not written
 		conn.Close()
+		synctest.Wait()
 		bob.Send(message("alice@example.com", "3"))
 		r.expectMessages(c.send("", "").now(), "2", "3")
 	})

@@ -26,6 +26,20 @@ type rig struct {
 	t   *testing.T
 	srv *servertest.Server
 	h   *Handler
+	// gate, once set, is where handlers of presence wait.
+	gate chan struct{}
+}
+
+// Name and Start make the rig a module.
+func (r *rig) Name() string { return "gate" }
+
+func (r *rig) Start(h *server.Host) error {
+	h.OnSetPresence(0, func(context.Context, *server.SetPresence) {
+		if r.gate != nil {
+			<-r.gate
+		}
+	})
+	return nil
 }
 
 func testConfig() Config {
@@ -44,15 +58,17 @@ func inBubble(t *testing.T, f func(*rig), change ...func(*Config)) {
 			f(&c)
 		}
 		limits := c.Limits
-		srv := servertest.New(t, servertest.Options{
+		r := &rig{t: t}
+		r.srv = servertest.New(t, servertest.Options{
 			Directory: servertest.NewDirectory().AddUser("alice", "").AddUser("bob", ""), Limits: &limits,
+			Modules: []server.Module{r},
 		})
-		h := New(srv.Server, server.Listener{PlainWithoutTLS: true}, c)
-		f(&rig{t, srv, h})
-		srv.Stop()
+		r.h = New(r.srv.Server, server.Listener{PlainWithoutTLS: true}, c)
+		f(r)
+		r.srv.Stop()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := h.Shutdown(ctx); err != nil {
+		if err := r.h.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 	})

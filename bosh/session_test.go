@@ -414,6 +414,47 @@ func TestB35AfterDeath(t *testing.T) {
 	})
 }
 
+// TestB11OneAtATime: while one request is processed the next ones wait, however
+// many come.
+func TestB11OneAtATime(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bob := r.srv.Online("bob/x")
+		c := r.loginWith("alice", strings.Replace(usualAttrs, "hold='1'", "hold='2'", 1))
+		r.gate = make(chan struct{})
+		c.send("", presence)
+		synctest.Wait() // it is stuck in a handler
+		for _, id := range []string{"1", "2"} {
+			c.send("", message("bob@example.com", id)).held()
+		}
+		s := r.h.find(c.sid)
+		s.mu.Lock()
+		for state, q := range s.win.waiting() {
+			if first := q.rid == c.rid-2; first != (state == taken) {
+				t.Errorf("rid %d of %d is in state %d", q.rid, c.rid, state)
+			}
+		}
+		s.mu.Unlock()
+		close(r.gate)
+		for _, id := range []string{"1", "2"} {
+			bob.Expect("<message from='alice@example.com/web' to='bob@example.com' type='chat' id='" + id + "'>...</message>")
+		}
+	}, func(c *Config) { c.Hold = 2 })
+}
+
+// TestWriteAfterClose: what is sent to a session that is over goes nowhere.
+func TestWriteAfterClose(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		c := r.login("alice")
+		s := r.h.find(c.sid)
+		r.srv.KickUser(address(t, "alice@example.com"), server.Close{Reason: server.ReasonReplaced})
+		synctest.Wait()
+		if err := s.Write([]byte(message("alice@example.com", "1"))); err != nil {
+			t.Error(err)
+		}
+		r.expectMessages(c.send("", "").now())
+	})
+}
+
 // TestManyInOneBody: what a client sends in one body is worked off in order.
 func TestManyInOneBody(t *testing.T) {
 	inBubble(t, func(r *rig) {

@@ -45,6 +45,8 @@ func TestWindow(t *testing.T) {
 		{"B21 it was written before", 2, 1, "10 process; take 10; done 10; say 10 x: 10; wrote 10; 10b replayed x; lost 10b: ; 10c replayed x"},
 		{"B21 something later has gone out", 3, 2, "10 process; take 10; done 10; 11 process; take 11; done 11; say 10 x: 10; say 11 y: 11; lost 10: ; 10b replayed x"},
 		{"B21 what was lost comes back in order", 3, 2, "10 process; take 10; done 10; 11 process; take 11; done 11; say 10 x: 10; say 11 y: 11; lost 11: y; lost 10: x"},
+		{"B21 it is still being written", 1, 1, "10 process; take 10; done 10; say 10 x: 10; 11 process; take 11; done 11; say 11 : 11; lost 10: x"},
+		{"B14 a reply that nobody takes is not kept for ever", 1, 1, "10 process; take 10; done 10; say 10 x: 10; 11 process; take 11; done 11; say 11 : 11; 12 process; take 12; done 12; say 12 : 12; lost 10: ; 10b too old"},
 		{"B21 an old copy's failure means nothing", 2, 1, "10 process; take 10; done 10; say 10 x: 10; 10b replayed x; lost 10: ; wrote 10b; 10c replayed x"},
 		{"B24 too many", 2, 1, "10 process; take 10; done 10; 12 overactive; 11 process; take 11; 12 overactive"},
 		{"B24 one more may pause or end", 2, 1, "10 process; take 10; done 10; 12+ early; 11 process; take 11; take 12"},
