@@ -2,7 +2,7 @@
 # what is missing and runs everything.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME   ?= 5s
+FUZZTIME   ?= 50000x
 
 .PHONY: test setup check unit cross fuzz clients bench
 
