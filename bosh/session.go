@@ -74,7 +74,9 @@ func (s *session) over() bool {
 	return s.end != nil
 }
 
-// serve answers whatever can be answered now. The caller has the lock.
+// serve answers whatever can be answered now. Stanzas wait while others are being
+// written: clients take answers as they come, and what cannot be written goes out
+// first the next time. The caller has the lock.
 func (s *session) serve() {
 	if s.end != nil {
 		s.settle()
@@ -82,8 +84,13 @@ func (s *session) serve() {
 	}
 	for {
 		rid, ok := s.win.oldest()
-		if !ok || s.created && !s.terms.polling() && len(s.pending) == 0 {
+		_, busy := s.win.writing()
+		if !ok || s.created && !s.terms.polling() && (busy || len(s.pending) == 0) {
 			break
+		}
+		if busy {
+			s.dismiss(rid)
+			continue
 		}
 		s.answer(rid)
 	}
@@ -160,7 +167,9 @@ func (s *session) farewell() reply {
 func (s *session) wrote(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.win.wrote(r.rid, r)
+	if s.win.wrote(r.rid, r) {
+		s.written()
+	}
 }
 
 // lost says that nobody waits for the answer to r any more, or that it could not
@@ -168,12 +177,17 @@ func (s *session) wrote(r *request) {
 func (s *session) lost(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if back := s.win.lost(r.rid, r); len(back) > 0 {
+		s.pending = slices.Concat(back, s.pending)
+	}
+	s.written()
+}
+
+// written goes on after a reply was written, or was not. The caller has the lock.
+func (s *session) written() {
 	if s.end == nil {
 		s.active = time.Now()
 	}
-	if back := s.win.lost(r.rid, r); len(back) > 0 {
-		s.pending = slices.Concat(back, s.pending)
-		s.serve()
-	}
+	s.serve()
 	s.rest()
 }

@@ -32,9 +32,13 @@ func (s *session) rest() {
 	var next time.Time
 	present := false
 	if s.end == nil {
+		present, _ = s.win.writing() // for as long as that takes
 		for state, r := range s.win.waiting() {
 			present = true
-			if at := s.due(state, r); state != taken && (next.IsZero() || at.Before(next)) {
+			if state == taken {
+				break // whatever is above it waits for its end
+			}
+			if at := s.due(state, r); next.IsZero() || at.Before(next) {
 				next = at
 			}
 		}
@@ -92,15 +96,15 @@ func (s *session) expire(now time.Time) {
 	}
 }
 
-// idle reports whether the client has been away for too long. The caller has the
-// lock.
+// idle reports whether the client has been away for too long, or has left out a
+// request for too long. The caller has the lock.
 func (s *session) idle(now time.Time) bool {
-	present := false
+	present, _ := s.win.writing()
 	for state, r := range s.win.waiting() {
-		if state != arrived {
+		if state == taken {
 			return false
 		}
-		if !now.Before(s.due(state, r)) {
+		if state == arrived && !now.Before(s.due(state, r)) {
 			return true
 		}
 		present = true

@@ -52,12 +52,23 @@ type slot[R comparable] struct {
 	gone    bool // nobody waits there any more
 	sent    bool // the reply was written once at least
 	reply   reply
+	writers []R // to whom the reply went, as long as nobody knows how that ends
 	repeats int
 }
 
 func (s *slot[R]) waits() bool { return s.state != answered && !s.gone }
 
-func (s *slot[R]) writing() bool { return s.state == answered && !s.sent && !s.gone }
+func (s *slot[R]) writing() bool { return s.state == answered && !s.sent && len(s.writers) > 0 }
+
+// wroteOrLost takes who from those that write, and reports whether it was there:
+// it is not when a newer copy replaced it before there was an answer.
+func (s *slot[R]) wroteOrLost(who R) bool {
+	i := slices.Index(s.writers, who)
+	if i >= 0 {
+		s.writers = slices.Delete(s.writers, i, i+1)
+	}
+	return i >= 0
+}
 
 // window decides in the order of rids what becomes of the requests of one
 // session, and which request an answer belongs to (XEP-0124 sections 8, 11 and
@@ -116,14 +127,14 @@ func (w *window[R]) again(s *slot[R], who R) (v verdict, old R, rep reply) {
 	if s.repeats++; s.repeats > maxRepeats {
 		return stubborn, old, rep
 	}
+	if s.state == answered {
+		s.writers = append(s.writers, who)
+		return replayed, old, s.reply
+	}
 	if !s.gone {
 		old = s.who
 	}
 	s.who, s.gone = who, false
-	if s.state == answered {
-		var nobody R
-		return replayed, nobody, s.reply
-	}
 	return repeated, old, rep
 }
 
@@ -216,14 +227,29 @@ func (w *window[R]) answer(rid int64, rep, empty reply) (who R, ok bool) {
 		if s.state != held || s.rid > rid {
 			continue
 		}
+		var nobody R
 		s.state, s.reply = answered, empty
 		if s.rid == rid {
 			s.reply = rep
-			who, ok = s.who, !s.gone
+			if who, ok = s.who, !s.gone; ok {
+				s.writers = append(s.writers, who)
+			}
 		}
+		s.who, s.gone = nobody, true
 	}
 	w.trim()
 	return who, ok
+}
+
+// writing reports whether any reply is being written; stanzas says whether one
+// with stanzas is that nobody has got before.
+func (w *window[R]) writing() (yes, stanzas bool) {
+	for i := range w.slots {
+		s := &w.slots[i]
+		yes = yes || len(s.writers) > 0
+		stanzas = stanzas || s.writing() && len(s.reply.stanzas()) > 0
+	}
+	return yes, stanzas
 }
 
 // trim forgets old replies. One that is still being written is kept a little
@@ -245,16 +271,16 @@ func (w *window[R]) trim() {
 	w.slots = slices.Delete(w.slots, 0, drop)
 }
 
-// wrote says that a reply was written.
-func (w *window[R]) wrote(rid int64, who R) {
-	if s := w.find(rid); s != nil && s.state == answered {
-		s.sent = true
-		if s.who == who {
-			var nobody R
-			s.who, s.gone = nobody, true
-		}
-		w.trim()
+// wrote says that a reply was written, and reports whether it was the answer to its
+// request.
+func (w *window[R]) wrote(rid int64, who R) bool {
+	s := w.find(rid)
+	if s == nil || !s.wroteOrLost(who) {
+		return false
 	}
+	s.sent = true
+	w.trim()
+	return true
 }
 
 // lost says that nobody waits for a request's answer any more, or that its reply
@@ -264,11 +290,17 @@ func (w *window[R]) wrote(rid int64, who R) {
 // asks again.
 func (w *window[R]) lost(rid int64, who R) (back []byte) {
 	s := w.find(rid)
-	if s == nil || s.who != who || s.gone {
+	if s == nil {
 		return nil
 	}
-	s.gone = true
-	if s.state != answered || s.sent || s.reply.whole || len(s.reply.stanzas()) == 0 {
+	if s.state != answered {
+		s.gone = s.gone || s.who == who
+		return nil
+	}
+	if !s.wroteOrLost(who) {
+		return nil
+	}
+	if s.sent || len(s.writers) > 0 || s.reply.whole || len(s.reply.stanzas()) == 0 {
 		return nil
 	}
 	for i := range w.slots {
