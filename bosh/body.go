@@ -129,6 +129,10 @@ func skipDeclaration(raw []byte) ([]byte, error) {
 // peekSID looks for the session in the start tag of a body that is refused, or not
 // complete yet.
 func peekSID(raw []byte, limits conf.Limits) string {
+	raw, err := skipDeclaration(raw)
+	if err != nil {
+		return ""
+	}
 	scan := xmlscan.New(xmlscan.Limits{Bytes: len(raw), Depth: 1, Attrs: limits.Attributes})
 	var el xmlscan.Element
 	if _, err := scan.Next(raw, &el); err != nil || el.Kind != xmlscan.Header || string(el.Space) != ns.HTTPBind {

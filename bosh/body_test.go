@@ -171,6 +171,7 @@ func FuzzBody(f *testing.F) {
 		"<?xml version='1.0'?><body rid='1' sid='2' xmlns='http://jabber.org/protocol/httpbind' xmlns:x='y'><message><x:z/></message></body>",
 		"<b:body rid='12' xmlns:b='http://jabber.org/protocol/httpbind' xmlns='jabber:client' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'><iq/> </b:body>",
 		"<body xmlns='http://jabber.org/protocol/httpbind' rid='5'><![CDATA[]]></body>",
+		"<body xmlns='http://jabber.org/protocol/httpbind' rid='6' sid='&lt;&#x20;\r\n\t&#10;&apos;' to=\"é'\" xml:lang='de' v:version='&quot;' xmlns:v='urn:xmpp:xbosh'/>",
 	} {
 		f.Add([]byte(s))
 	}
@@ -189,6 +190,7 @@ func FuzzBody(f *testing.F) {
 		if b.rid < 1 || b.rid > maxRID {
 			t.Errorf("rid %d", b.rid)
 		}
+		sameAttributes(t, raw, b)
 		if got := elementsOf(t, b); len(got) != countChildren(t, raw) {
 			t.Errorf("%d elements of %d: %q", len(got), countChildren(t, raw), got)
 		}

@@ -71,6 +71,9 @@ func (h *Handler) clientOf(r *http.Request) client {
 		c.secure = strings.EqualFold(proto[len(proto)-1], "https")
 	}
 	for _, address := range slices.Backward(list(r.Header.Values("X-Forwarded-For"))) {
+		if _, ok := addressOf(address); !ok {
+			break // made up before it reached a proxy
+		}
 		c.remote = address
 		if !h.trusts(address) {
 			break
@@ -92,14 +95,16 @@ func list(values []string) []string {
 	return all
 }
 
+// addressOf parses an address with or without a port.
+func addressOf(s string) (ip netip.Addr, ok bool) {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
+	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return ip.WithZone("").Unmap(), err == nil
+}
+
 func (h *Handler) trusts(address string) bool {
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		address = host
-	}
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return false
-	}
-	ip = ip.WithZone("").Unmap()
-	return slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+	ip, ok := addressOf(address)
+	return ok && slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

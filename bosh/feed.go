@@ -23,11 +23,13 @@ var (
 
 // arrive takes a request, and answers it sooner or later.
 func (s *session) arrive(r *request) {
-	s.core.Touch()
 	s.mu.Lock()
 	v, old, rep := s.win.accept(r.rid, r, r.terminate || r.pause.given)
-	if s.end == nil {
-		s.active = r.at
+	if v != tooOld {
+		s.core.Touch()
+		if s.end == nil {
+			s.active = r.at
+		}
 	}
 	start := false
 	switch v {
@@ -170,19 +172,26 @@ func (s *session) authenticated() {
 	s.authed = true
 }
 
-// bodyLimit is how long a body may be. What comes before authentication is limited
-// altogether; after it, clients send in one body what they gathered.
+// bodyLimit is how long a body may be, in bytes. What comes before authentication
+// is limited altogether; after it, clients send in one body what they gathered.
 func (s *session) bodyLimit() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.authed {
-		return stanzasPerBody * int(s.h.cfg.Limits.StanzaBytes)
+		return stanzasPerBody*int(s.h.cfg.Limits.StanzaBytes) + wrapperBytes
 	}
-	return int(s.h.cfg.Limits.LoginBytes)
+	return s.h.strangersLimit()
 }
 
-// stanzasPerBody is how many stanzas of the greatest length fit in a body.
-const stanzasPerBody = 4
+// strangersLimit is how long a body may be, in bytes, of whoever is not logged in.
+func (h *Handler) strangersLimit() int { return int(h.cfg.Limits.LoginBytes) + wrapperBytes }
+
+const (
+	// stanzasPerBody is how many stanzas of the greatest length fit in a body.
+	stanzasPerBody = 4
+	// wrapperBytes is the room for the body's own tags and declaration.
+	wrapperBytes = 4 << 10
+)
 
 // processed has r wait for its answer, or answers it.
 func (s *session) processed(r *request) {

@@ -187,6 +187,8 @@ func (h *Handler) post(x *exchange) {
 		return
 	}
 	if tooLong {
+		// The rest is not awaited.
+		x.w.Header().Set("Connection", "close")
 		h.refuse(x, &body{sid: peekSID(raw, h.cfg.Limits)}, &bodyError{policyViolation, errTooLong})
 		return
 	}
@@ -215,7 +217,7 @@ func (h *Handler) read(x *exchange) (raw []byte, tooLong bool, err error) {
 	if err := x.deadline(x.rc.SetReadDeadline, bodyTime); err != nil {
 		return nil, false, err
 	}
-	limit := int(h.cfg.Limits.LoginBytes)
+	limit := h.strangersLimit()
 	raw, err = io.ReadAll(io.LimitReader(x.r.Body, int64(limit)+1))
 	if err == nil && len(raw) > limit {
 		if s := h.sessionOf(x, peekSID(raw, h.cfg.Limits)); s != nil {
@@ -230,7 +232,10 @@ func (h *Handler) read(x *exchange) (raw []byte, tooLong bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return raw, len(raw) > limit, x.deadline(x.rc.SetReadDeadline, 0)
+	if len(raw) > limit {
+		return raw, true, nil // the deadline holds for what net/http still reads
+	}
+	return raw, false, x.deadline(x.rc.SetReadDeadline, 0)
 }
 
 // deadline sets a deadline from now on, or lifts it.
@@ -274,6 +279,7 @@ func (h *Handler) create(x *exchange, b *body) {
 		x.reply(refusal(systemShutdown, b.old), defaultContentType)
 		return
 	}
+	b.pause = number{} // there is nothing to pause yet
 	r := newRequest(b, time.Now())
 	r.creates = true
 	s := &session{
@@ -299,7 +305,8 @@ func (h *Handler) isDraining() bool {
 func (h *Handler) wait(x *exchange, s *session, r *request) bool {
 	select {
 	case rep := <-r.responder:
-		if x.reply(rep, s.terms.contentType) {
+		// A connection that is gone may still take what is written to it.
+		if x.r.Context().Err() == nil && x.reply(rep, s.terms.contentType) {
 			s.wrote(r)
 			return true
 		}
@@ -325,5 +332,7 @@ func (x *exchange) reply(rep reply, contentType string) bool {
 	if err := x.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return false
 	}
-	return x.deadline(x.rc.SetWriteDeadline, 0) == nil
+	// The reply is out; a connection that is broken by now shows that next time.
+	_ = x.deadline(x.rc.SetWriteDeadline, 0)
+	return true
 }
