@@ -59,17 +59,18 @@ func (c *community) memberAdded(ctx context.Context, b *server.Batch, p *person,
 // meet lets p and the members of projects that p is new to see each other, apart
 // from those who did so before; c.ties is held.
 func (c *community) meet(b *server.Batch, p *person, before, projects []string) {
+	var x extension
 	readers := p.view.Load().readers
 	for _, o := range c.others(p, projects) {
 		v := o.view.Load()
-		if len(shared(nil, before, v.projects)) > 0 {
+		if firstShared(before, v.projects) != "" {
 			continue
 		}
 		for _, s := range v.readers {
-			c.describe(b, p, v.projects, s)
+			c.describe(b, &x, p, v.projects, s)
 		}
 		for _, s := range readers {
-			c.describe(b, o, p.view.Load().projects, s)
+			c.describe(b, &x, o, p.view.Load().projects, s)
 		}
 	}
 }
@@ -89,7 +90,7 @@ func (c *community) memberRemoved(ctx context.Context, b *server.Batch, p *perso
 	p.publish(after)
 	c.part(project, p)
 	for _, o := range affected {
-		if len(shared(nil, after, o.view.Load().projects)) == 0 {
+		if firstShared(after, o.view.Load().projects) == "" {
 			c.conceal(b, p, o)
 			c.conceal(b, o, p)
 		}

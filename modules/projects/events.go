@@ -195,6 +195,8 @@ func (c *community) stop(ctx context.Context) {
 			}
 			c.drop(ctx, b, p, cn)
 		}
+		// The last try; what goes wrong is counted and logged.
+		_, _ = c.pay(ctx, p)
 		p.mu.Unlock()
 	}
 	c.debtors.stop()

@@ -3,6 +3,7 @@ package projects
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,15 +200,31 @@ func (c *community) leaveIfGone(p *person) {
 // shared appends what two sorted lists have in common.
 func shared(dst, a, b []string) []string {
 	for len(a) > 0 && len(b) > 0 {
-		switch {
-		case a[0] == b[0]:
+		switch strings.Compare(a[0], b[0]) {
+		case 0:
 			dst = append(dst, a[0])
 			a, b = a[1:], b[1:]
-		case a[0] < b[0]:
+		case -1:
 			a = a[1:]
 		default:
 			b = b[1:]
 		}
 	}
 	return dst
+}
+
+// firstShared is the first of what two sorted lists have in common, "" for
+// nothing.
+func firstShared(a, b []string) string {
+	for len(a) > 0 && len(b) > 0 {
+		switch strings.Compare(a[0], b[0]) {
+		case 0:
+			return a[0]
+		case -1:
+			a = a[1:]
+		default:
+			b = b[1:]
+		}
+	}
+	return ""
 }

@@ -20,9 +20,9 @@ import (
 	"rollcall/storage/memory"
 )
 
-// seeds is how many random lives each model test leads, from a first one.
+// A long run: go test -race -run Model -seeds 1000 ./modules/projects
 var (
-	seeds = flag.Uint64("seeds", 20, "how many random lives the model tests lead")
+	seeds = flag.Uint64("seeds", 8, "how many random lives the model tests lead")
 	seed0 = flag.Uint64("seed0", 1, "the first of them")
 )
 
@@ -282,6 +282,7 @@ func TestModelConcurrent(t *testing.T) {
 		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], interrupt, hostsOf(seed)...)
 		for range 4 {
 			l.commotion(seed)
+			l.store.broken.Store(false)
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			l.expire()
@@ -292,6 +293,12 @@ func TestModelConcurrent(t *testing.T) {
 				t.FailNow()
 			}
 		}
+		// Whoever is there or in the grace period when the server stops is offline.
+		l.commotion(seed)
+		l.store.broken.Store(false)
+		l.w.Stop()
+		l.lines = nil
+		l.checkStore()
 	})
 }
 
@@ -310,6 +317,9 @@ func (l *life) commotion(seed uint64) {
 	wg.Go(func() {
 		for range 60 {
 			l.membership(modelProjects[rng.IntN(len(modelProjects))], modelUsers[rng.IntN(len(modelUsers))])
+			if seed%4 == 0 && rng.IntN(4) == 0 {
+				l.store.broken.Store(!l.store.broken.Load())
+			}
 			if rng.IntN(4) == 0 {
 				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 			}

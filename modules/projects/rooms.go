@@ -112,7 +112,6 @@ func (c *community) room(project string) *room {
 // as they are now.
 func (c *community) others(p *person, projects []string) []*person {
 	var list []*person
-	var common []string
 	for _, id := range projects {
 		r := c.room(id)
 		if r == nil {
@@ -123,8 +122,7 @@ func (c *community) others(p *person, projects []string) []*person {
 			if o == p {
 				continue
 			}
-			common = shared(common[:0], projects, o.view.Load().projects)
-			if len(common) > 0 && common[0] == id {
+			if firstShared(projects, o.view.Load().projects) == id {
 				list = append(list, o)
 			}
 		}

@@ -20,13 +20,26 @@ type extension struct {
 	rev    uint64
 	listed []string // the projects that buf lists
 	buf    []byte
+	common []string // scratch
 }
 
-func (x *extension) encode(projects []string, available bool) []byte {
-	if !available {
-		projects = nil
+// reset begins anew with what p's state is now; p.fan is held.
+func (x *extension) reset(p *person) {
+	x.status, x.rev, x.buf = p.status, p.rev, x.buf[:0]
+}
+
+// encode returns the extension for somebody who belongs to the projects of b while
+// the user belongs to those of a. It is good until the next call.
+func (x *extension) encode(a, b []string, available bool) []byte {
+	x.common = x.common[:0]
+	if available {
+		x.common = shared(x.common, a, b)
 	}
-	if x.buf != nil && slices.Equal(x.listed, projects) {
+	return x.encodeList(x.common)
+}
+
+func (x *extension) encodeList(projects []string) []byte {
+	if len(x.buf) > 0 && slices.Equal(x.listed, projects) {
 		return x.buf
 	}
 	x.listed = append(x.listed[:0], projects...)
@@ -51,9 +64,9 @@ func (x *extension) encode(projects []string, available bool) []byte {
 // announce tells a presence of p to every co-member on this node; p.fan and, for
 // reading, c.ties are held.
 func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
-	x := extension{status: p.status, rev: p.rev}
+	var x extension
+	x.reset(p)
 	projects := p.view.Load().projects
-	var common []string
 	for _, id := range projects {
 		r := c.room(id)
 		if r == nil {
@@ -65,12 +78,12 @@ func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
 			if o == p || len(v.readers) == 0 {
 				continue
 			}
-			common = shared(common[:0], projects, v.projects)
-			if len(common) == 0 || common[0] != id {
+			if firstShared(projects, v.projects) != id {
 				continue // told in another of the projects they share
 			}
+			extra := x.encode(projects, v.projects, pr.Available)
 			for _, s := range v.readers {
-				b.SendPresence(s, pr, x.encode(common, pr.Available))
+				b.SendPresence(s, pr, extra)
 			}
 		}
 		r.mu.RUnlock()
@@ -82,27 +95,29 @@ func (c *community) welcome(b *server.Batch, p *person, s *server.Session) {
 	c.ties.RLock()
 	defer c.ties.RUnlock()
 	projects := p.view.Load().projects
+	var x extension
 	for _, o := range c.others(p, projects) {
-		c.describe(b, o, projects, s)
+		c.describe(b, &x, o, projects, s)
 	}
 }
 
 // describe tells a session all that is shown of o, if o shares one of its user's
 // projects, and reports whether there was anything; c.ties is held, for reading at
-// least.
-func (c *community) describe(b *server.Batch, o *person, projects []string, s *server.Session) bool {
+// least. x is scratch.
+func (c *community) describe(b *server.Batch, x *extension, o *person, projects []string, s *server.Session) bool {
 	o.fan.Lock()
 	defer o.fan.Unlock()
 	if len(o.shown) == 0 {
 		return false
 	}
-	common := shared(nil, o.view.Load().projects, projects)
-	if len(common) == 0 {
+	theirs := o.view.Load().projects
+	if firstShared(theirs, projects) == "" {
 		return false
 	}
-	x := extension{status: o.status, rev: o.rev}
+	x.reset(o)
+	extra := x.encode(theirs, projects, true)
 	for _, cn := range o.shown {
-		b.SendPresence(s, cn.presence, x.encode(common, true))
+		b.SendPresence(s, cn.presence, extra)
 	}
 	return true
 }
@@ -111,11 +126,11 @@ func (c *community) describe(b *server.Batch, o *person, projects []string, s *s
 func (c *community) conceal(b *server.Batch, o, p *person) {
 	o.fan.Lock()
 	defer o.fan.Unlock()
-	x := extension{rev: o.rev}
+	x := extension{rev: o.rev} // a stranger's state is 0
 	for _, cn := range o.shown {
 		gone := server.Unavailable(cn.jid, cn.presence.At)
 		for _, s := range p.view.Load().readers {
-			b.SendPresence(s, gone, x.encode(nil, false))
+			b.SendPresence(s, gone, x.encodeList(nil))
 		}
 	}
 }
@@ -140,7 +155,7 @@ func (c *community) probe(ctx context.Context, e *server.Probe) {
 	c.mu.RUnlock()
 	c.ties.RLock()
 	defer c.ties.RUnlock()
-	if o != nil && c.describe(e.Batch, o, projects, e.From) {
+	if o != nil && c.describe(e.Batch, new(extension), o, projects, e.From) {
 		return
 	}
 	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from, "unavailable"))
@@ -162,5 +177,5 @@ func (c *community) acquainted(ctx context.Context, a, b jid.JID) (of []string, 
 		return nil, false, err
 	}
 	other, err := ids(b)
-	return of, len(shared(nil, of, other)) > 0, err
+	return of, firstShared(of, other) != "", err
 }
