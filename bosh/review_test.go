@@ -60,6 +60,25 @@ func TestB11NothingOvertakes(t *testing.T) {
 	}
 }
 
+// TestB23NothingOvertakes: a poll is answered at once all the same.
+func TestB23NothingOvertakes(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bob := r.srv.Online("bob/x")
+		c := r.loginWith("alice", strings.Replace(usualAttrs, "hold='1'", "hold='0'", 1))
+		r.expect(c.send("", presence).now(), "presence")
+		bob.Send(message("alice@example.com", "1"))
+		synctest.Wait()
+		conn := r.listen()()
+		c.onWire(conn, "")
+		bob.Send(message("alice@example.com", "2"))
+		r.expectMessages(c.send("", "").now())
+		if _, body := readRaw(t, bufio.NewReader(conn)); !strings.Contains(body, "id='1'") {
+			t.Errorf("first came %s", body)
+		}
+		r.expectMessages(c.send("", "").now(), "2")
+	})
+}
+
 // TestB22SlowDownload: who is busy with an answer is not away.
 func TestB22SlowDownload(t *testing.T) {
 	inBubble(t, func(r *rig) {
