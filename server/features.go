@@ -1,0 +1,91 @@
+package server
+
+import "rollcall/internal/ns"
+
+// feature is one row of the table of stream features: what must hold for it to
+// be offered, what must not.
+type feature struct {
+	need, forbid state
+	append       func(s *Session, dst []byte) []byte
+}
+
+// state is what a stream has reached, as a set.
+type state uint8
+
+const (
+	secure        state = 1 << iota // nobody can read along
+	authAllowed                     // authentication is allowed, secure or not
+	canStartTLS                     // the transport can turn to TLS
+	authenticated                   //
+	legacySession                   // the listener advertises RFC 3921 sessions
+)
+
+var features = [...]feature{
+	{need: canStartTLS, forbid: secure | authenticated, append: appendStartTLS},
+	{need: authAllowed, forbid: authenticated, append: appendMechanisms},
+	{need: authenticated, append: func(_ *Session, dst []byte) []byte {
+		return append(dst, "<bind xmlns='"+ns.Bind+"'/>"...)
+	}},
+	{need: authenticated | legacySession, append: func(_ *Session, dst []byte) []byte {
+		return append(dst, "<session xmlns='"+ns.Session+"'><optional/></session>"...)
+	}},
+}
+
+func (s *Session) state() state {
+	var st state
+	if s.transport.Info().Secure {
+		st |= secure | authAllowed
+	}
+	if !s.listener.RequireTLS {
+		st |= authAllowed
+	}
+	if x, ok := s.transport.(TLSStarter); ok && x.CanStartTLS() {
+		st |= canStartTLS
+	}
+	if !s.jid.IsZero() {
+		st |= authenticated
+	}
+	if s.listener.AdvertiseSession {
+		st |= legacySession
+	}
+	return st
+}
+
+// appendFeatures appends what the stream offers now (RFC 6120 section 4.3.2).
+func (s *Session) appendFeatures(dst []byte) []byte {
+	st := s.state()
+	dst = append(dst, "<stream:features xmlns:stream='"+ns.Stream+"'>"...)
+	for i := range features {
+		if f := &features[i]; st&f.need == f.need && st&f.forbid == 0 {
+			dst = f.append(s, dst)
+		}
+	}
+	return append(dst, "</stream:features>"...)
+}
+
+func appendStartTLS(s *Session, dst []byte) []byte {
+	dst = append(dst, "<starttls xmlns='"+ns.TLS+"'>"...)
+	if s.listener.RequireTLS {
+		dst = append(dst, "<required/>"...)
+	}
+	return append(dst, "</starttls>"...)
+}
+
+func appendMechanisms(s *Session, dst []byte) []byte {
+	names := s.srv.cfg.Auth.Mechanisms(s.plain())
+	if len(names) == 0 {
+		return dst
+	}
+	dst = append(dst, "<mechanisms xmlns='"+ns.SASL+"'>"...)
+	for _, m := range names {
+		dst = append(dst, "<mechanism>"...)
+		dst = append(dst, m...)
+		dst = append(dst, "</mechanism>"...)
+	}
+	return append(dst, "</mechanisms>"...)
+}
+
+// plain reports whether a password may cross the connection.
+func (s *Session) plain() bool {
+	return s.transport.Info().Secure || s.listener.PlainWithoutTLS
+}
