@@ -3,6 +3,8 @@ package server
 import (
 	"errors"
 
+	"mellium.im/xmpp/stream"
+
 	"rollcall/internal/xmlscan"
 )
 
@@ -133,6 +135,18 @@ func (t *Turn) Open(h StreamHeader) Outcome {
 func (t *Turn) Element(el *xmlscan.Element) Outcome {
 	defer t.guard("element")
 	return t.outcome(t.s.element(t, el))
+}
+
+// Skipped takes note of white space between elements, which is a sign of life
+// (RFC 6120 section 4.6.1); before authentication it counts like everything else.
+func (t *Turn) Skipped(bytes int) Outcome {
+	t.s.Touch()
+	if n := t.s.neg; n != nil && t.s.jid.IsZero() {
+		if n.taken += bytes; n.taken > int(t.srv.cfg.Limits.LoginBytes) {
+			t.s.close(t, StreamError(stream.PolicyViolation, errTooMuch))
+		}
+	}
+	return t.outcome(More)
 }
 
 // Hangup takes the client's polite end of the stream.

@@ -19,6 +19,7 @@ import (
 
 var (
 	errNoHeader = errors.New("an element came before the stream's header")
+	errTooMuch  = errors.New("too many bytes before authentication")
 	errNoTLS    = errors.New("TLS was asked for where it is not offered")
 )
 
@@ -77,7 +78,7 @@ func (s *Session) checkHeader(h StreamHeader) (host string, bad *stream.Error) {
 		return host, &stream.HostUnknown
 	}
 	host = to.Domain()
-	if major, _, _ := strings.Cut(h.Version, "."); major == "" || strings.Trim(major, "0") == "" {
+	if major, _, _ := strings.Cut(h.Version, "."); strings.Trim(major, "0") == "" || strings.Trim(major, "0123456789") != "" {
 		return host, &stream.UnsupportedVersion // RFC 6120 section 4.7.5
 	}
 	if len(h.Lang) > maxLang {
@@ -217,11 +218,12 @@ func (srv *Server) answerSession(st *Stanza) {
 
 // bind gives the session its full address (RFC 6120 section 7).
 func (s *Session) bind(t *Turn, st *Stanza) {
-	resource := ""
+	resource, resources := "", 0
 	for c := range xmlscan.Children(st.Element.Inner, ns.Client) {
 		for r := range xmlscan.Children(c.Inner, ns.Bind) {
-			if string(r.Local) == "resource" {
+			if string(r.Local) == "resource" && string(r.Space) == ns.Bind {
 				resource = xmlscan.Text(r.Inner)
+				resources++
 			}
 		}
 	}
@@ -229,7 +231,7 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 		resource = newID()
 	}
 	full, err := s.jid.WithResource(resource)
-	if st.ID == "" || st.Element.Children != 1 || err != nil || !full.IsFull() {
+	if st.ID == "" || st.Element.Children != 1 || resources > 1 || err != nil || !full.IsFull() {
 		st.Reply(Error(stanza.BadRequest, "")) // RFC 6120 section 7.7.2.1
 		return
 	}

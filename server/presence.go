@@ -72,15 +72,16 @@ func standardShow(declared string) string {
 func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 	p := &Presence{JID: st.From, Available: st.Type == "", At: time.Now(), attrs: st.appendAttrs(nil)}
 	inner := st.Element.Inner
-	rewritten := false
+	rewritten, shows, priorities := false, 0, 0
 	var out []byte
 	for c := range xmlscan.Children(inner, ns.Client) {
 		raw := c.Raw
 		switch {
 		case string(c.Space) == ns.Client && string(c.Local) == "show":
+			shows++
 			p.Declared = strings.TrimSpace(xmlscan.Text(c.Inner))
 			p.Show = standardShow(p.Declared)
-			if p.Show != p.Declared {
+			if p.Show == "" || p.Show != string(c.Inner) {
 				rewritten = true
 				raw = nil
 				if p.Show != "" {
@@ -88,6 +89,7 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 				}
 			}
 		case string(c.Space) == ns.Client && string(c.Local) == "priority":
+			priorities++
 			n, err := strconv.ParseInt(strings.TrimSpace(xmlscan.Text(c.Inner)), 10, 8)
 			if err != nil {
 				e := Error(stanza.BadRequest, "priority is an integer between -128 and 127")
@@ -99,6 +101,10 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 			raw = nil
 		}
 		out = append(out, raw...)
+	}
+	if shows > 1 || priorities > 1 {
+		e := Error(stanza.BadRequest, "more than one show or priority") // RFC 6121 section 4.7.2
+		return nil, &e
 	}
 	if !rewritten {
 		out = bytes.Clone(inner)

@@ -83,6 +83,8 @@ type Server struct {
 	seed     maphash.Seed
 	own      [64]sync.Mutex // see Session.tellOwn
 	young    youngSet
+	open     atomic.Int64  // sessions that did not end yet, hooks included
+	ended    chan struct{} // told of ends while closing
 	closing  atomic.Bool
 }
 
@@ -95,7 +97,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	srv := &Server{cfg: cfg, log: cfg.Log, metrics: m, registry: newRegistry(), seed: maphash.MakeSeed()}
+	srv := &Server{cfg: cfg, log: cfg.Log, metrics: m, registry: newRegistry(), seed: maphash.MakeSeed(),
+		ended: make(chan struct{}, 1)}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.hooks.name()
 	domains := make(map[string]*domain, len(cfg.Hosts))
@@ -147,12 +150,34 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		}
 		// No closer returns an error.
 		_ = g.Wait()
+		// Others may be in the middle of their own end.
+		for srv.open.Load() > 0 {
+			select {
+			case <-srv.ended:
+			case <-ctx.Done():
+				return
+			}
+		}
 	}()
 	select {
 	case <-finished:
-		return srv.stopModules(ctx)
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("server: sessions still open: %w", ctx.Err()), srv.stopModules(ctx))
+	}
+	err := srv.stopModules(ctx)
+	if n := srv.open.Load(); n > 0 {
+		err = errors.Join(fmt.Errorf("server: %d sessions still open: %w", n, ctx.Err()), err)
+	}
+	return err
+}
+
+// sessionEnded takes note that a session is over.
+func (srv *Server) sessionEnded() {
+	srv.open.Add(-1)
+	if srv.closing.Load() {
+		select {
+		case srv.ended <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	s.mu.Lock() // nobody acts on the session before it has its timer
 	defer s.mu.Unlock()
 	srv.metrics.opened(t.Info().Kind)
+	srv.open.Add(1)
 	srv.young.add(s)
 	s.tap(TapOpen, nil, Close{})
 	s.neg.timer = time.AfterFunc(srv.cfg.Limits.LoginTime, func() {
@@ -190,6 +191,7 @@ func (s *Session) close(t *Turn, c Close) {
 	}
 	was := s.phase
 	s.phase = closed
+	defer s.srv.sessionEnded()
 	condition := c.Condition()
 	if was == opening && condition != "" {
 		// RFC 6120 section 4.9.1.2: an error comes after a header.

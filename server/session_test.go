@@ -35,6 +35,7 @@ func TestHeaders(t *testing.T) {
 		{server.StreamHeader{To: "alice@example.com", Version: "1.0"}, "example.com", "host-unknown"},
 		{server.StreamHeader{To: "..", Version: "1.0"}, "example.com", "host-unknown"},
 		{server.StreamHeader{To: "example.com"}, "example.com", "unsupported-version"},
+		{server.StreamHeader{To: "example.com", Version: "one"}, "example.com", "unsupported-version"},
 		{server.StreamHeader{To: "example.com", Version: "0.9"}, "example.com", "unsupported-version"},
 		{server.StreamHeader{To: "example.com", Version: "1.0", Lang: strings.Repeat("x", 36)}, "example.com", "policy-violation"},
 	} {
@@ -162,6 +163,19 @@ func TestLoginBytes(t *testing.T) {
 		t.Errorf("limits %d, then %d", before, after)
 	}
 	c.Next()
+	flood := s.Dial()
+	flood.Open("example.com")
+	turn = flood.Session().Begin()
+	if got := turn.Skipped(1000); got != server.More {
+		t.Errorf("1000 bytes of white space: %v", got)
+	}
+	if got := turn.Skipped(1); got != server.Done {
+		t.Errorf("one more: %v", got)
+	}
+	turn.End()
+	if got := flood.ExpectClosed(server.ReasonStream); got.Condition() != "policy-violation" {
+		t.Errorf("condition %q", got.Condition())
+	}
 	c.Authenticate("alice", servertest.Password)
 	turn = c.Session().Begin()
 	defer turn.End()
@@ -233,6 +247,8 @@ func TestBind(t *testing.T) {
 		c.Expect(refused("bad-request"))
 		c.Send("<iq type='set' id='s'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>")
 		c.Expect("<iq type='result' id='s' from='example.com' to='alice@example.com'/>")
+		c.Send(bind("one</resource><resource>two"))
+		c.Expect(refused("bad-request"))
 		c.Send(bind(""))
 		c.Expect(result("alice@example.com/{any}"))
 		s.Login("alice/second")

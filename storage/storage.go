@@ -27,11 +27,15 @@ var (
 	ErrUnavailable = errors.New("storage: unavailable")
 )
 
+// MaxName is the longest name of a user or project in bytes: names go out with
+// every roster.
+const MaxName = 2048
+
 // User is a person who can log in.
 type User struct {
 	// ID is the JID local part, in the form RFC 7622 section 3.3 prescribes.
 	ID string
-	// Name is shown to others; it may be empty.
+	// Name is shown to others; it may be empty, and has at most MaxName bytes.
 	Name string
 }
 
@@ -41,7 +45,7 @@ type Project struct {
 	// ID is the local part of the project's own JID, in the form RFC 7622
 	// section 3.3 prescribes.
 	ID string
-	// Name is shown to members; it may be empty.
+	// Name is shown to members; it may be empty, and has at most MaxName bytes.
 	Name string
 }
 

@@ -123,8 +123,8 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 		n, err := c.scan.Next(data, el)
 		data = data[n:]
 		if errors.Is(err, xmlscan.ErrMore) {
-			if n > 0 {
-				turn.Session().Touch() // white space keeps a connection alive (RFC 6120 section 4.6.1)
+			if n > 0 && turn.Skipped(n) == server.Done {
+				return nil
 			}
 			return data
 		}

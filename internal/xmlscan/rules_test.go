@@ -72,14 +72,14 @@ func TestDeclarationComesFirst(t *testing.T) {
 func TestRules(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
 		// Escaping hides no reserved name.
-		{`<a xmlns:p='http://www.w3.org/XML/1998/namespac&#101;'/>`, "bad-namespace-prefix"},
-		{`<a xmlns:p='http://www.w3.org/2000/xmlns&#x2F;'/>`, "bad-namespace-prefix"},
+		{`<a xmlns:p='http://www.w3.org/XML/1998/namespac&#101;'/>`, "not-well-formed"},
+		{`<a xmlns:p='http://www.w3.org/2000/xmlns&#x2F;'/>`, "not-well-formed"},
 		{`<a xmlns:xml='http://www.w3.org/XML/1998/namespac&#101;'/>`, ""},
-		{`<xmlns:a/>`, "bad-namespace-prefix"},
+		{`<xmlns:a/>`, "not-well-formed"},
 		{`<a xmlns:p='u&#32;v' xmlns:q='u v' p:k='' q:k=''/>`, "not-well-formed"},
 		{"<a xmlns:p='u\tv' xmlns:q='u v' p:k='' q:k=''/>", "not-well-formed"},
 		{"<a xmlns:p='u' xmlns:q='v' p:k='' q:k='' k=''/>", ""},
-		{"<a><b xmlns:p='u'><p:c/></b><c p:d=''/></a>", "bad-namespace-prefix"},
+		{"<a><b xmlns:p='u'><p:c/></b><c p:d=''/></a>", "not-well-formed"},
 		{"<a xmlns:p='u'><b xmlns:p='v'/><p:c/></a>", ""},
 		{"<a>& b;</a>", "not-well-formed"},
 		{"<a>&;</a>", "not-well-formed"},

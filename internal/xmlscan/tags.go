@@ -293,7 +293,7 @@ func (s *Scanner) bind(b []byte) error {
 		prefix := string(bound.prefix.in(b))
 		isXML := string(value) == ns.XML
 		if prefix == "xmlns" || (prefix != "" && len(value) == 0) || (prefix == "xml") != isXML || string(value) == ns.XMLNS {
-			return &Error{stream.BadNamespacePrefix.Err, a.name.from, "impossible declaration"}
+			return &Error{stream.NotWellFormed.Err, a.name.from, "impossible declaration"} // RFC 6120 section 11.3
 		}
 		w.bindings = append(w.bindings, bound)
 		if prefix == "" {
@@ -330,7 +330,7 @@ func (s *Scanner) resolve(b []byte, prefix span) (space, error) {
 	case "xml":
 		return space{scope: xmlSpace}, nil
 	}
-	return space{}, &Error{stream.BadNamespacePrefix.Err, prefix.from, "prefix not declared"}
+	return space{}, &Error{stream.NotWellFormed.Err, prefix.from, "prefix not declared"} // RFC 6120 section 11.3
 }
 
 // checkAttrs finds undeclared prefixes and attributes that are there twice

@@ -62,8 +62,7 @@ func (m *Module) Validate() error {
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
 	m.host = h
-	// An account answers whether it exists or not, so nobody learns that.
-	if err := h.HandleIQ(server.ToServer|server.ToSelf|server.ToOther, ns.Ping, "ping", pong); err != nil {
+	if err := h.HandleIQ(server.ToServer|server.ToSelf, ns.Ping, "ping", pong); err != nil {
 		return err
 	}
 	if m.o.Interval == 0 {

@@ -1,5 +1,7 @@
 package importfile
 
+import "rollcall/storage"
+
 // file reads the whole file.
 func (p *parser) file() {
 	users, projects := make(map[string]Place), make(map[string]Place)
@@ -24,7 +26,7 @@ func (p *parser) user(at Place, seen map[string]Place) {
 			given = true
 			u.ID = p.entryID("user", at, seen)
 		case "name":
-			u.Name, _ = p.text("the name of a user") // reported where it is no string
+			u.Name = p.name("user", at)
 		case "password":
 			u.Password = p.password(at)
 		}
@@ -45,6 +47,15 @@ func (p *parser) password(at Place) *string {
 	return &s
 }
 
+// name reads the name of a user or project.
+func (p *parser) name(of string, at Place) string {
+	s, _ := p.text("the name of a " + of) // reported where it is no string
+	if len(s) > storage.MaxName {
+		p.problems.Add(at, "the name of a %s has %d bytes, the most is %d", of, len(s), storage.MaxName)
+	}
+	return s
+}
+
 // project reads an entry of "projects"; seen has the places of those before.
 func (p *parser) project(at Place, seen map[string]Place) {
 	before := p.problems.count()
@@ -56,7 +67,7 @@ func (p *parser) project(at Place, seen map[string]Place) {
 			given = true
 			pr.ID = p.entryID("project", at, seen)
 		case "name":
-			pr.Name, _ = p.text("the name of a project") // reported where it is no string
+			pr.Name = p.name("project", at)
 		case "members":
 			listed = true
 			pr.Members = p.members()

@@ -48,6 +48,9 @@ func checkID(what, id string) error {
 
 // checkName wants text that XML can carry (XML 1.0 section 2.2).
 func checkName(what, id, name string) error {
+	if len(name) > storage.MaxName {
+		return invalid("%s %q: name: %d bytes, the most is %d", what, id, len(name), storage.MaxName)
+	}
 	if !utf8.ValidString(name) {
 		return invalid("%s %q: name: not UTF-8", what, id)
 	}

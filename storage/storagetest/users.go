@@ -60,7 +60,15 @@ func usersAdd(t *testing.T, s DirectoryStore) {
 	directoryOK(t, err)
 	directoryEqual(t, "Users", none, nil)
 
-	names := []string{"", "Ann", "  two  spaces ", `quotes ' " and \`, "日本 🎉", strings.Repeat("long ", 1000), "'); DROP TABLE users; --"}
+	names := []string{"", "Ann", "  two  spaces ", `quotes ' " and \`, "日本 🎉", strings.Repeat("n", storage.MaxName), "'); DROP TABLE users; --"}
+	tooLong := strings.Repeat("n", storage.MaxName+1)
+	err = s.AddUser(t.Context(), storage.UserRecord{User: storage.User{ID: "long", Name: tooLong}, Credentials: directoryKeys(1)})
+	if !errors.Is(err, storage.ErrInvalid) {
+		t.Errorf("a user with a name of %d bytes: %v", len(tooLong), err)
+	}
+	if err := s.AddProject(t.Context(), storage.Project{ID: "long", Name: tooLong}); !errors.Is(err, storage.ErrInvalid) {
+		t.Errorf("a project with a name of %d bytes: %v", len(tooLong), err)
+	}
 	var want []storage.User
 	for i, id := range directoryGoodIDs() {
 		want = append(want, storage.User{ID: id, Name: names[i%len(names)]})

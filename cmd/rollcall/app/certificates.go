@@ -13,10 +13,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/idna"
 
 	"rollcall/conf"
 )
@@ -119,7 +122,8 @@ func selfSigned(dir string, hosts []string, log *slog.Logger) (conf.Certificate,
 
 func fits(leaf *x509.Certificate, hosts []string) bool {
 	for _, h := range hosts {
-		if leaf.VerifyHostname(h) != nil {
+		name, err := idna.Lookup.ToASCII(h)
+		if err != nil || leaf.VerifyHostname(name) != nil {
 			return false
 		}
 	}
@@ -138,12 +142,23 @@ func makeCertificate(hosts []string) (cert, key []byte, err error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: hosts[0]},
+		Subject:      pkix.Name{CommonName: "rollcall"},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(selfSignedLife),
-		DNSNames:     hosts,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+			continue
+		}
+		// Certificates hold A-labels (RFC 5280 section 7.2).
+		name, err := idna.Lookup.ToASCII(h)
+		if err != nil {
+			return nil, nil, fmt.Errorf("host %q: %w", h, err)
+		}
+		template.DNSNames = append(template.DNSNames, name)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {

@@ -97,12 +97,15 @@ func TestSelfSigned(t *testing.T) {
 	if again := serial(load()); again != first {
 		t.Error("a restart made another certificate")
 	}
-	c.Hosts = []string{"a.example", "b.example"}
+	c.Hosts = []string{"a.example", "b.example", "bücher.example", "127.0.0.1"}
 	certs := load()
+	if again := serial(load()); again != serial(certs) {
+		t.Error("a restart made another certificate for these hosts")
+	}
 	if serial(certs) == first {
 		t.Error("the certificate does not name the new host")
 	}
-	if got := serverName(t, certs, "b.example"); got != "a.example" {
+	if got := serverName(t, certs, "xn--bcher-kva.example"); got != "a.example" {
 		t.Errorf("certificate of %s", got)
 	}
 }

@@ -18,6 +18,10 @@ import (
 // headerTime bounds how slowly the header of a request may come.
 const headerTime = 10 * time.Second
 
+// bodyTime bounds how slowly a request's body may come, also one that nobody
+// wants; BOSH sets times of its own.
+const bodyTime = 10 * time.Second
+
 // idleTime is how long a connection may wait for its next request: longer than
 // BOSH clients pause between two.
 const idleTime = 75 * time.Second
@@ -36,7 +40,7 @@ func (a *App) listenHTTP(l conf.HTTPListener) error {
 			Hold: b.Hold, Origins: b.Origins, TrustedProxies: proxies, Limits: a.o.Config.Limits, Log: a.o.Log,
 		})
 		mux.Handle("/http-bind", door)
-		mux.Handle("/http-bind/", door)
+		mux.Handle("/http-bind/{$}", door)
 	}
 	if l.Demo {
 		mux.Handle("/", demo.Handler(demo.Config{
@@ -66,7 +70,7 @@ func (a *App) serveHTTP(address string, h http.Handler, secure *tls.Config, door
 		return nil, err
 	}
 	srv := &http.Server{
-		Handler: h, TLSConfig: secure, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
+		Handler: h, TLSConfig: secure, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(a.o.Log.Handler(), slog.LevelDebug),
 	}
