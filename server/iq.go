@@ -105,7 +105,7 @@ func (s *Session) serveIQ(st *Stanza) {
 	if to.IsZero() {
 		to = s.jid.Bare()
 	}
-	if request && string(st.Element.ChildSpace) == ns.Session && !to.IsFull() {
+	if request && string(st.Element.ChildSpace) == ns.Session && (to == s.jid.Bare() || to.String() == s.jid.Domain()) {
 		s.srv.answerSession(st)
 		return
 	}

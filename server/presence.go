@@ -148,7 +148,7 @@ func (s *Session) servePresence(st *Stanza) {
 func (s *Session) broadcast(b *Batch, p *Presence) {
 	was := s.Presence()
 	if !p.Available && was == nil {
-		s.tellDirected(b, p)
+		s.tellDirected(b, p, false)
 		return
 	}
 	if was == nil {
@@ -157,7 +157,7 @@ func (s *Session) broadcast(b *Batch, p *Presence) {
 	s.tellOwn(b, p, was == nil)
 	s.srv.hooks.setPresence.fire(s.srv, &SetPresence{Batch: b, Session: s, Presence: p, WasAvailable: was != nil})
 	if !p.Available {
-		s.tellDirected(b, p)
+		s.tellDirected(b, p, true)
 	}
 }
 
@@ -210,9 +210,15 @@ func (s *Session) directPresence(st *Stanza, p *Presence) {
 	s.srv.tell(st.Batch, p, st.To)
 }
 
-// tellDirected takes back what directed presence said.
-func (s *Session) tellDirected(b *Batch, p *Presence) {
+// tellDirected takes back what directed presence said. toldOwn says that the
+// user's available resources know already.
+func (s *Session) tellDirected(b *Batch, p *Presence, toldOwn bool) {
 	for to := range s.directed {
+		if toldOwn && to.Bare() == p.JID.Bare() {
+			if own := s.srv.registry.get(to); own == nil || own.Presence() != nil || to == s.jid {
+				continue
+			}
+		}
 		s.srv.tell(b, p, to)
 	}
 	s.directed = nil

@@ -59,8 +59,8 @@ func (s *Session) serveMessage(st *Stanza) {
 	switch st.Type {
 	case "", "normal", "chat", "groupchat", "headline", "error":
 	default:
-		// RFC 6121 section 5.2.2: an unknown type is "normal".
-		st.Type = "normal"
+		// RFC 6121 section 5.2.2: an unknown type is "normal", like none.
+		st.Type = ""
 	}
 	to := st.To
 	if to.IsZero() {

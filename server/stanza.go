@@ -32,7 +32,7 @@ type Stanza struct {
 	// Session is the sender's.
 	Session *Session
 	Kind    Kind
-	// Type is the type attribute; empty when there is none.
+	// Type is the type attribute; empty when there is none that means anything.
 	Type string
 	ID   string
 	// From is the sender's full address.
@@ -79,6 +79,10 @@ func (st *Stanza) appendAttrs(dst []byte) []byte {
 		switch string(a.Name) {
 		case "xmlns", "from", "to":
 			continue
+		case "type":
+			if st.Type == "" {
+				continue // clients choke on types that there are not
+			}
 		case "xml:lang":
 			lang = ""
 		}
@@ -184,7 +188,7 @@ func AppendStanzaError(dst []byte, e stanza.Error) []byte {
 // errorType is the type that RFC 6120 section 8.3.3 goes with a condition.
 func errorType(c stanza.Condition) stanza.ErrorType {
 	switch c {
-	case stanza.BadRequest, stanza.JIDMalformed, stanza.NotAcceptable, stanza.PolicyViolation:
+	case stanza.BadRequest, stanza.JIDMalformed, stanza.NotAcceptable, stanza.PolicyViolation, stanza.Redirect:
 		return stanza.Modify
 	case stanza.Forbidden, stanza.NotAuthorized, stanza.RegistrationRequired, stanza.SubscriptionRequired:
 		return stanza.Auth
