@@ -16,7 +16,8 @@ type DirectoryChange struct {
 }
 
 // Watch tells modules what changes in the directory, until ctx ends. The
-// sessions of removed users are closed.
+// sessions of removed users are closed, and logins that are under way come to
+// nothing.
 func (srv *Server) Watch(ctx context.Context, w storage.Watcher) error {
 	return w.Watch(ctx, func(c storage.Change) {
 		b := &Batch{srv: srv}
@@ -25,6 +26,8 @@ func (srv *Server) Watch(ctx context.Context, w storage.Watcher) error {
 		if c.Kind == storage.UserRemoved {
 			for _, host := range srv.cfg.Hosts {
 				if bare, err := jid.New(c.User, host, ""); err == nil {
+					// First this: who binds after the one is told by the other.
+					srv.removals.add(bare, srv.cfg.Limits.LoginTime+2*replaceTime)
 					srv.KickUser(bare, Close{Reason: ReasonUserRemoved})
 				}
 			}

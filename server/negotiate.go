@@ -28,6 +28,7 @@ type negotiation struct {
 	timer    *time.Timer // of the login time
 	host     string
 	exchange *auth.Exchange // under way
+	since    uint64         // the exchange's beginning among the removals of users
 	failures int            // of authentication
 	taken    int            // bytes of elements
 }
@@ -132,6 +133,7 @@ func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
 	case s.state()&authAllowed == 0:
 		f = &auth.Failure{Condition: auth.EncryptionRequired}
 	case name == "auth":
+		n.since = s.srv.removals.now()
 		n.exchange, f = s.srv.cfg.Auth.Start(n.host, el.AttrString("mechanism"), s.plain())
 	case name == "abort":
 		f = &auth.Failure{Condition: auth.Aborted}
@@ -245,9 +247,14 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 	if old != nil {
 		s.srv.replace(old)
 	}
+	since := s.neg.since
 	s.grown()
 	s.phase = bound
 	s.srv.metrics.bound(s.transport.Info().Kind)
+	if s.srv.removals.since(bare, since) {
+		s.close(t, Close{Reason: ReasonUserRemoved})
+		return
+	}
 	if err := st.result(Raw("<bind xmlns='" + ns.Bind + "'><jid>" + escapeText(s.jid.String()) + "</jid></bind>")); err != nil {
 		s.close(t, Close{Reason: ReasonInternal, Cause: err})
 		return
@@ -256,14 +263,15 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 }
 
 // take enters the session in the registry under an address, or under another
-// one where the policy says so. It returns the session that had it before.
+// one where the policy says so. It returns the session that had it before, if its
+// hooks may still be running.
 func (s *Session) take(full jid.JID) (old *Session, refused stanza.Condition) {
 	bare := full.Bare()
 	s.done = make(chan struct{})
 	for {
 		s.jid = full
 		again := false
-		if s.srv.registry.put(s, func(all []*Session, had *Session) bool {
+		ending, ok := s.srv.registry.put(s, func(all []*Session, had *Session) bool {
 			switch {
 			case had != nil && s.srv.cfg.Session.ResourceConflict == conf.ConflictRefuse:
 				refused = stanza.Conflict
@@ -276,7 +284,11 @@ func (s *Session) take(full jid.JID) (old *Session, refused stanza.Condition) {
 				return true
 			}
 			return false
-		}) || refused != "" {
+		})
+		if ok && old == nil {
+			old = ending
+		}
+		if ok || refused != "" {
 			return old, refused
 		}
 		if again {
@@ -291,8 +303,8 @@ func (s *Session) take(full jid.JID) (old *Session, refused stanza.Condition) {
 // replaceTime bounds how long a new session waits for the old one's teardown.
 const replaceTime = 5 * time.Second
 
-// replace closes the session whose address a new one took, and waits until its
-// hooks ran: what they say of the old connection comes before what the new one
+// replace closes the session whose address a new one took, if it is not ending
+// already, and waits until its hooks ran: what they say of the old connection comes before what the new one
 // says of itself.
 func (srv *Server) replace(old *Session) {
 	old.Kick(Close{Reason: ReasonReplaced})

@@ -15,24 +15,27 @@ const registryShards = 64
 // changed.
 type registry struct {
 	seed   maphash.Seed
-	shards [registryShards]struct {
-		sync.RWMutex
-		users map[jid.JID][]*Session
-	}
+	shards [registryShards]registryShard
+}
+
+type registryShard struct {
+	sync.RWMutex
+	users map[jid.JID][]*Session // by bare address
+	// ending holds, by full address, who was taken out and is not done with its
+	// hooks.
+	ending map[jid.JID]*Session
 }
 
 func newRegistry() *registry {
 	r := &registry{seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		r.shards[i].users = make(map[jid.JID][]*Session)
+		r.shards[i].ending = make(map[jid.JID]*Session)
 	}
 	return r
 }
 
-func (r *registry) shard(bare jid.JID) *struct {
-	sync.RWMutex
-	users map[jid.JID][]*Session
-} {
+func (r *registry) shard(bare jid.JID) *registryShard {
 	return &r.shards[maphash.String(r.seed, bare.String())%registryShards]
 }
 
@@ -60,8 +63,8 @@ func withJID(list []*Session, full jid.JID) *Session {
 
 // put adds s under its address. take decides what happens, knowing the user's
 // sessions and the one that holds the address already, if any; false leaves
-// everything as it is.
-func (r *registry) put(s *Session, take func(all []*Session, old *Session) bool) bool {
+// everything as it is. ending had the address last and is not done with its hooks.
+func (r *registry) put(s *Session, take func(all []*Session, old *Session) bool) (ending *Session, ok bool) {
 	bare := s.jid.Bare()
 	sh := r.shard(bare)
 	sh.Lock()
@@ -69,14 +72,15 @@ func (r *registry) put(s *Session, take func(all []*Session, old *Session) bool)
 	all := sh.users[bare]
 	old := withJID(all, s.jid)
 	if !take(all, old) {
-		return false
+		return nil, false
 	}
 	all = slices.DeleteFunc(slices.Clone(all), func(x *Session) bool { return x == old })
 	sh.users[bare] = append(all, s)
-	return true
+	return sh.ending[s.jid], true
 }
 
-// remove takes s out, if it is still in.
+// remove takes s out, if it is still in. Whoever is put under its address before
+// done is told of it.
 func (r *registry) remove(s *Session) {
 	bare := s.jid.Bare()
 	sh := r.shard(bare)
@@ -86,11 +90,22 @@ func (r *registry) remove(s *Session) {
 	if !slices.Contains(all, s) {
 		return
 	}
+	sh.ending[s.jid] = s
 	if len(all) == 1 {
 		delete(sh.users, bare)
 		return
 	}
 	sh.users[bare] = slices.DeleteFunc(slices.Clone(all), func(x *Session) bool { return x == s })
+}
+
+// done forgets a session that was taken out.
+func (r *registry) done(s *Session) {
+	sh := r.shard(s.jid.Bare())
+	sh.Lock()
+	defer sh.Unlock()
+	if sh.ending[s.jid] == s {
+		delete(sh.ending, s.jid)
+	}
 }
 
 // all walks over every bound session; those that come or go meanwhile may be

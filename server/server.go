@@ -83,6 +83,7 @@ type Server struct {
 	seed     maphash.Seed
 	own      [64]sync.Mutex // see Session.tellOwn
 	young    youngSet
+	removals removals
 	open     atomic.Int64  // sessions that did not end yet, hooks included
 	ended    chan struct{} // told of ends while closing
 	closing  atomic.Bool

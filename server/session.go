@@ -58,11 +58,16 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	srv.open.Add(1)
 	srv.young.add(s)
 	s.tap(TapOpen, nil, Close{})
-	s.neg.timer = time.AfterFunc(srv.cfg.Limits.LoginTime, func() {
+	login, reason := srv.cfg.Limits.LoginTime, ReasonLoginTime
+	if srv.closing.Load() {
+		// Shutdown may have listed the sessions already.
+		login, reason = 0, ReasonShutdown
+	}
+	s.neg.timer = time.AfterFunc(login, func() {
 		turn := s.Begin()
 		defer turn.End()
 		if s.phase != bound {
-			turn.Close(Close{Reason: ReasonLoginTime})
+			turn.Close(Close{Reason: reason})
 		}
 	})
 	return s
@@ -191,23 +196,27 @@ func (s *Session) close(t *Turn, c Close) {
 	}
 	was := s.phase
 	s.phase = closed
+	s.kicked.Store(true)
 	defer s.srv.sessionEnded()
 	condition := c.Condition()
-	if was == opening && condition != "" {
-		// RFC 6120 section 4.9.1.2: an error comes after a header.
-		s.transport.Open(StreamHeader{ID: newID(), From: s.srv.cfg.Hosts[0], Version: "1.0"})
-	}
 	s.grown()
 	info := s.transport.Info()
 	if was == bound {
 		s.srv.registry.remove(s)
 	}
 	s.tap(TapClose, nil, c)
-	s.transport.Close(c)
+	s.srv.guard("close", s, func() {
+		if was == opening && condition != "" {
+			// RFC 6120 section 4.9.1.2: an error comes after a header.
+			s.transport.Open(StreamHeader{ID: newID(), From: s.srv.cfg.Hosts[0], Version: "1.0"})
+		}
+		s.transport.Close(c)
+	})
 	s.srv.metrics.closed(info.Kind, c.Reason, was == bound)
 	s.logClose(c, info, condition)
 	if was == bound {
 		s.teardown(t, c)
+		s.srv.registry.done(s)
 		close(s.done)
 	}
 }
@@ -224,13 +233,13 @@ func (s *Session) grown() {
 // teardown tells everybody that a bound session is gone.
 func (s *Session) teardown(t *Turn, c Close) {
 	last := s.Presence()
-	if last != nil || len(s.directed) > 0 {
+	s.srv.guard("farewell", s, func() {
 		gone := Unavailable(s.jid, time.Now())
 		if last != nil {
 			s.tellOwn(&t.Batch, gone, false)
 		}
-		s.tellDirected(&t.Batch, gone)
-	}
+		s.tellDirected(&t.Batch, gone, last != nil)
+	})
 	s.srv.hooks.removeConnection.fire(s.srv, &RemoveConnection{
 		Batch: &t.Batch, Conn: s.conn, JID: s.jid, Last: last, Reason: c.Reason,
 	})
