@@ -12,92 +12,11 @@ import (
 	"rollcall/server"
 )
 
-// drainBytes bounds what is read after the end only to keep the connection from
-// being reset while the peer has not read the last bytes.
-const drainBytes = 256 << 10
-
-// received takes what was read, which it does not keep, and the error that came
-// with it, and reports whether to go on reading. It may wait, for the session's
-// turn and whatever that waits for.
-func (c *conn) received(data []byte, err error) bool {
-	if c.out.isClosed() {
-		c.drained += len(data)
-		if err == nil && c.drained <= drainBytes {
-			return true
-		}
-		c.end(&c.out.readEnded)
-		return false
-	}
-	if len(data) > 0 {
-		if failure := c.process(data); failure != nil {
-			err = failure
-		}
-	}
-	if err == nil && c.upgrade && !c.out.isClosed() {
-		err = c.handshake()
-	}
-	if err != nil {
-		c.lost(err)
-		if c.out.isShaking() {
-			c.end(&c.out.writeEnded) // the handshake that failed has the pen
-		}
-		c.end(&c.out.readEnded)
-		return false
-	}
-	return true
-}
-
-// lost ends a session whose connection broke.
-func (c *conn) lost(cause error) {
-	c.rest = nil
-	reason := server.ReasonLost
-	var failed *handshakeError
-	if errors.As(cause, &failed) {
-		reason = server.ReasonTLS
-	}
-	turn := c.session.Begin()
-	defer turn.End()
-	turn.Close(server.Close{Reason: reason, Cause: cause})
-}
-
-// process takes bytes as they come over the wire.
-func (c *conn) process(data []byte) error {
-	if s := c.out.secure; s != nil {
-		return c.unseal(s, data)
-	}
-	c.feed(data)
-	return nil
-}
-
-// unseal feeds what TLS makes of the data, until TLS needs more.
-func (c *conn) unseal(s *secure, data []byte) error {
-	s.in = data
-	b := c.a.getBuffer()
-	defer c.a.putBuffer(b)
-	for {
-		n, err := s.tls.Read(b.b[:cap(b.b)])
-		if n > 0 {
-			c.feed(b.b[:n])
-		}
-		if c.out.isClosed() {
-			s.in = nil
-			return nil
-		}
-		if err != nil {
-			c.Flush() // TLS may have something to say of its own
-			if errors.Is(err, errWouldBlock) {
-				return nil
-			}
-			return err
-		}
-	}
-}
-
 // feed runs the session's turn over a piece of the stream.
 func (c *conn) feed(data []byte) {
 	if c.rest != nil {
-		c.rest.b = append(c.rest.b, data...)
-		data = c.rest.b
+		c.rest = append(c.rest, data...)
+		data = c.rest
 	}
 	turn := c.session.Begin()
 	left := c.elements(turn, data)
@@ -105,8 +24,8 @@ func (c *conn) feed(data []byte) {
 	switch {
 	case len(left) == 0:
 		c.rest = nil
-	case len(left) != c.rest.len():
-		c.rest = &buffer{bytes.Clone(left)}
+	case len(left) != len(c.rest):
+		c.rest = bytes.Clone(left)
 	}
 }
 
@@ -136,8 +55,9 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 		case server.More:
 		case server.Restart:
 			c.scan.Reset()
-			c.out.restart()
+			c.restart()
 			if c.upgrade {
+				c.upgrade = false
 				// What came before TLS must not count as said under it (RFC 6120
 				// section 5.4.3.3).
 				return nil
@@ -182,13 +102,6 @@ func (c *conn) element(turn *server.Turn, el *xmlscan.Element) server.Outcome {
 		return server.Done
 	}
 	return turn.Element(el)
-}
-
-// restart says that the next header opens a new stream.
-func (o *outbox) restart() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.opened = false
 }
 
 // readHeader reads the client's header (RFC 6120 sections 4.7 and 4.8).

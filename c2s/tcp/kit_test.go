@@ -165,10 +165,8 @@ func start(t testing.TB, o options) *house {
 		c.TLS = h.tls
 		c.Listener.RequireTLS = true
 	}
+	c.Portable = o.simple
 	h.acceptor = tcp.New(h.Server, c)
-	if o.simple {
-		h.acceptor.Simple()
-	}
 	h.listen()
 	return h
 }

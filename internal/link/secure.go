@@ -1,43 +1,43 @@
-package tcp
+package link
 
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"time"
 )
 
-// secure is the connection under TLS, as crypto/tls sees it. During the handshake
-// it is the connection itself. After it, neither side ever waits: reading takes
+// secure is the connection under TLS, as crypto/tls sees it. During the handshake,
+// and for who detached it, it is the connection itself. Otherwise neither side ever waits: reading takes
 // what arrived, and a temporary error, which crypto/tls takes without losing its
 // place, says that there is no more; writing goes to the outbox, whole, because a
 // write that failed half-way cannot be tried again.
 type secure struct {
 	net.Conn
-	c       *conn
-	tls     *tls.Conn
-	in      []byte // arrived and not taken yet
-	shaking bool
+	c      *Conn
+	tls    *tls.Conn
+	in     []byte // arrived and not taken yet
+	waits  bool   // reading waits for the peer
+	direct bool   // this is the connection itself, in both directions
 }
 
 // wouldBlock is a temporary net.Error.
 type wouldBlock struct{}
 
-func (wouldBlock) Error() string   { return "tcp: no more bytes for now" }
+func (wouldBlock) Error() string   { return "link: no more bytes for now" }
 func (wouldBlock) Timeout() bool   { return true }
 func (wouldBlock) Temporary() bool { return true }
 
 var errWouldBlock net.Error = wouldBlock{}
 
-var errTakesNothing = errors.New("tcp: the peer takes nothing and makes TLS answer")
+var errTakesNothing = errors.New("link: the peer takes nothing and makes TLS answer")
 
 // Read implements net.Conn.
 func (s *secure) Read(p []byte) (int, error) {
-	if s.shaking {
-		return s.Conn.Read(p)
-	}
 	if len(s.in) == 0 {
+		if s.direct || s.waits {
+			return s.Conn.Read(p)
+		}
 		return 0, errWouldBlock
 	}
 	n := copy(p, s.in)
@@ -47,7 +47,7 @@ func (s *secure) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (s *secure) Write(p []byte) (int, error) {
-	if s.shaking {
+	if s.direct {
 		return s.Conn.Write(p)
 	}
 	o := &s.c.out
@@ -60,7 +60,7 @@ func (s *secure) Write(p []byte) (int, error) {
 		return 0, errTakesNothing
 	}
 	if o.wire == nil {
-		o.wire = s.c.a.getBuffer()
+		o.wire = s.c.p.getBuffer()
 	}
 	o.wire.b = append(o.wire.b, p...)
 	return len(p), nil
@@ -68,36 +68,35 @@ func (s *secure) Write(p []byte) (int, error) {
 
 // SetWriteDeadline implements net.Conn. crypto/tls sets one when it says goodbye;
 // the outbox has its own.
-func (s *secure) SetWriteDeadline(time.Time) error { return nil }
+func (s *secure) SetWriteDeadline(t time.Time) error {
+	if s.direct {
+		return s.Conn.SetWriteDeadline(t)
+	}
+	return nil
+}
 
-// handshakeError says that TLS did not come about.
-type handshakeError struct{ err error }
-
-func (e *handshakeError) Error() string { return fmt.Sprintf("tcp: TLS handshake: %v", e.err) }
-func (e *handshakeError) Unwrap() error { return e.err }
-
-// handshake turns the connection to TLS. It waits for the peer, for as long as
-// the login may take.
-func (c *conn) handshake() error {
-	c.upgrade = false
+// handshake turns the connection to TLS. It waits for the peer.
+func (c *Conn) handshake() error {
+	config := c.upgrade
+	c.upgrade = nil
 	if !c.out.seizePen() {
 		return nil // the connection is on its way down already
 	}
-	s := &secure{Conn: c.nc, c: c, shaking: true}
-	err := c.nc.SetDeadline(time.Now().Add(c.a.cfg.Limits.LoginTime))
+	s := &secure{Conn: c.nc, c: c, direct: true}
+	err := c.nc.SetDeadline(time.Now().Add(c.p.cfg.HandshakeTime))
 	if err == nil {
-		s.tls = tls.Server(s, c.a.cfg.TLS)
+		s.tls = tls.Server(s, config)
 		err = s.tls.Handshake()
 	}
 	if err == nil {
 		err = c.nc.SetDeadline(time.Time{})
 	}
-	s.shaking = false
+	s.direct = false
 	if err == nil && !c.out.becomeSecure(s) {
 		err = net.ErrClosed
 	}
 	if err != nil {
-		return &handshakeError{err}
+		return &HandshakeError{err}
 	}
 	c.Flush()
 	return c.unseal(s, nil)

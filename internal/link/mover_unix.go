@@ -1,6 +1,6 @@
 //go:build unix
 
-package tcp
+package link
 
 import (
 	"io"
@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// lean is a link that holds next to nothing while the connection is idle.
+// lean is a mover that holds next to nothing while the connection is idle.
 //
 // syscall.RawConn.Read waits for a file descriptor without a buffer. It forgets
 // that the descriptor was ready before it calls back, so the callback must try to
 // read before it says that there is nothing.
 type lean struct {
-	c       *conn
+	c       *Conn
 	raw     syscall.RawConn
 	arrived func(fd uintptr) bool // l.tryRead
 
@@ -23,8 +23,8 @@ type lean struct {
 }
 
 // newLean returns nil for a connection without a file descriptor.
-func newLean(c *conn) link {
-	sc, ok := c.nc.(*net.TCPConn)
+func newLean(c *Conn, nc net.Conn) mover {
+	sc, ok := nc.(*net.TCPConn)
 	if !ok {
 		return nil
 	}
@@ -38,8 +38,8 @@ func newLean(c *conn) link {
 }
 
 func (l *lean) start() {
-	if l.c.upgrade {
-		l.c.a.workers.Run(l)
+	if l.c.hasBeginning() {
+		l.c.p.workers.Run(l)
 		return
 	}
 	go l.park()
@@ -51,19 +51,19 @@ func (l *lean) park() {
 	if err := l.raw.Read(l.arrived); err != nil {
 		l.err = err
 	}
-	l.c.a.workers.Run(l)
+	l.c.p.workers.Run(l)
 }
 
 // tryRead reads without waiting; false means that there is nothing to read.
 func (l *lean) tryRead(fd uintptr) bool {
-	b := l.c.a.getBuffer()
+	b := l.c.p.getBuffer()
 	n, err := retry(func() (int, error) { return syscall.Read(int(fd), b.b[:cap(b.b)]) })
 	if n > 0 {
 		b.b = b.b[:n]
 		l.buf = b
 		return true
 	}
-	l.c.a.putBuffer(b)
+	l.c.p.putBuffer(b)
 	switch {
 	case err == syscall.EAGAIN:
 		return false
@@ -85,7 +85,7 @@ func (l *lean) Work() {
 			data, full = b.b, len(b.b) == cap(b.b)
 		}
 		more := l.c.received(data, err)
-		l.c.a.putBuffer(b)
+		l.c.p.putBuffer(b)
 		if !more {
 			return
 		}
@@ -113,7 +113,7 @@ type attempt struct {
 }
 
 func (l *lean) tryWrite(p []byte) (int, error) {
-	a, _ := l.c.a.attempts.Get().(*attempt)
+	a, _ := l.c.p.attempts.Get().(*attempt)
 	if a == nil {
 		a = new(attempt)
 		a.try = a.write
@@ -125,7 +125,7 @@ func (l *lean) tryWrite(p []byte) (int, error) {
 	}
 	n := a.n
 	a.p, a.err = nil, nil
-	l.c.a.attempts.Put(a)
+	l.c.p.attempts.Put(a)
 	return n, err
 }
 

@@ -1,4 +1,4 @@
-package tcp
+package link
 
 // bufferSize is the size of a fresh buffer in bytes. Buffers are held only while
 // something is read or waits to be written.
@@ -17,11 +17,11 @@ func (b *buffer) len() int {
 	return len(b.b)
 }
 
-func (a *Acceptor) getBuffer() *buffer { return a.buffers.Get().(*buffer) }
+func (p *Pool) getBuffer() *buffer { return p.buffers.Get().(*buffer) }
 
-func (a *Acceptor) putBuffer(b *buffer) {
+func (p *Pool) putBuffer(b *buffer) {
 	if b != nil && cap(b.b) <= maxKept {
 		b.b = b.b[:0]
-		a.buffers.Put(b)
+		p.buffers.Put(b)
 	}
 }

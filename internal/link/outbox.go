@@ -1,9 +1,8 @@
-package tcp
+package link
 
 import (
 	"sync"
-
-	"rollcall/server"
+	"time"
 )
 
 // outbox is what waits for the peer. Who has the pen, and nobody else, takes from
@@ -14,12 +13,11 @@ type outbox struct {
 	queue  *buffer    // plain text
 	wire   *buffer    // with TLS: cipher text
 	moving int        // bytes that were taken and are not written yet
-	host   string     // of the last header
 	secure *secure    // nil without TLS
 	idle   chan struct{}
 
 	pen     bool
-	opened  bool // the stream has its header
+	news    bool // something was queued since Sent was told
 	closed  bool // by Close: what is queued is the last
 	failed  bool // nothing can be written any more
 	shaking bool // a TLS handshake has the pen
@@ -39,41 +37,13 @@ const strayBytes = 16 << 10
 // down reports whether what is queued now goes nowhere. The caller has the lock.
 func (o *outbox) down() bool { return o.closed || o.failed }
 
-func (o *outbox) isClosed() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.closed
-}
-
-func (o *outbox) isSecure() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.secure != nil
-}
-
 // queued returns the buffer to append to. The caller has the lock.
-func (c *conn) queued() *buffer {
+func (c *Conn) queued() *buffer {
+	c.out.news = true
 	if c.out.queue == nil {
-		c.out.queue = c.a.getBuffer()
+		c.out.queue = c.p.getBuffer()
 	}
 	return c.out.queue
-}
-
-// enqueue queues one element; full means that it is time to write.
-func (c *conn) enqueue(el []byte) (full bool, err error) {
-	o := &c.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.down() {
-		return false, nil
-	}
-	waits := o.moving + o.queue.len() + o.wire.len()
-	if waits > 0 && waits+len(el) > int(c.a.cfg.Limits.OutboxBytes) {
-		return false, server.ErrOutboxFull
-	}
-	b := c.queued()
-	b.b = append(b.b, el...)
-	return !o.pen && len(b.b) >= earlyBytes, nil
 }
 
 // takePen takes the pen if it is free and there is something to write with it.
@@ -89,21 +59,21 @@ func (o *outbox) takePen() bool {
 
 // pump writes until nothing is left. The caller has the pen, and loses it. With
 // wait, pump waits for the peer; without it, a goroutine does.
-func (c *conn) pump(wait bool) {
+func (c *Conn) pump(wait bool) {
 	for {
 		b := c.next()
 		if b == nil {
 			return
 		}
-		n, err := c.link.tryWrite(b.b)
+		n, err := c.mover.tryWrite(b.b)
 		if err == nil && n < len(b.b) {
 			if !wait {
 				go c.finish(b, n)
 				return
 			}
-			_, err = c.nc.Write(b.b[n:])
+			err = c.writeRest(b.b[n:])
 		}
-		c.a.putBuffer(b)
+		c.p.putBuffer(b)
 		if err != nil {
 			c.broken(err)
 			return
@@ -112,9 +82,9 @@ func (c *conn) pump(wait bool) {
 }
 
 // finish goes on where pump would have to wait.
-func (c *conn) finish(b *buffer, n int) {
-	_, err := c.nc.Write(b.b[n:])
-	c.a.putBuffer(b)
+func (c *Conn) finish(b *buffer, n int) {
+	err := c.writeRest(b.b[n:])
+	c.p.putBuffer(b)
 	if err != nil {
 		c.broken(err)
 		return
@@ -122,9 +92,36 @@ func (c *conn) finish(b *buffer, n int) {
 	c.pump(true)
 }
 
+// writeRest writes what the peer did not take at once, and waits for it.
+func (c *Conn) writeRest(p []byte) error {
+	if err := c.boundWrite(c.p.cfg.WriteTime); err != nil {
+		return err
+	}
+	if _, err := c.nc.Write(p); err != nil {
+		return err
+	}
+	return c.boundWrite(0)
+}
+
+// boundWrite bounds the next write, or lifts the bound; after Close, that of Close
+// holds.
+func (c *Conn) boundWrite(d time.Duration) error {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c.p.cfg.WriteTime == 0 || o.closed {
+		return nil
+	}
+	var at time.Time
+	if d > 0 {
+		at = time.Now().Add(d)
+	}
+	return c.nc.SetWriteDeadline(at)
+}
+
 // next returns what is to be written now, or nil after it laid down the pen or
 // ended the writing side. The caller has the pen.
-func (c *conn) next() *buffer {
+func (c *Conn) next() *buffer {
 	o := &c.out
 	o.mu.Lock()
 	for {
@@ -144,11 +141,15 @@ func (c *conn) next() *buffer {
 			return nil
 		}
 	}
-	last := o.closed
+	last, sent := o.closed, o.news
+	o.news = false
 	if !last {
 		o.layDown()
 	}
 	o.mu.Unlock()
+	if sent {
+		c.h.Sent()
+	}
 	if last {
 		c.endWrite()
 	}
@@ -166,7 +167,7 @@ func (o *outbox) takeLocked(place **buffer) *buffer {
 
 // sealLocked turns what is queued, or the end of the stream, into cipher text.
 // It gives up the lock meanwhile.
-func (c *conn) sealLocked() error {
+func (c *Conn) sealLocked() error {
 	o := &c.out
 	b := o.queue
 	o.queue = nil
@@ -177,7 +178,7 @@ func (c *conn) sealLocked() error {
 	var err error
 	if b != nil {
 		_, err = o.secure.tls.Write(b.b)
-		c.a.putBuffer(b)
+		c.p.putBuffer(b)
 	} else {
 		err = o.secure.tls.CloseWrite()
 	}
@@ -196,12 +197,12 @@ func (o *outbox) layDown() {
 }
 
 // broken ends the writing side after a write failed. The caller has the pen.
-func (c *conn) broken(err error) {
+func (c *Conn) broken(err error) {
 	o := &c.out
 	o.mu.Lock()
 	o.failed, o.moving = true, 0
-	c.a.putBuffer(o.queue)
-	c.a.putBuffer(o.wire)
+	c.p.putBuffer(o.queue)
+	c.p.putBuffer(o.wire)
 	o.queue, o.wire = nil, nil
 	closed := o.closed
 	if o.idle != nil {
@@ -210,11 +211,9 @@ func (c *conn) broken(err error) {
 	}
 	o.mu.Unlock()
 	if closed {
-		closeConn(c.nc) // which ends the reading side
+		c.Cut() // which ends the reading side
 	} else {
-		// What the client said before is still taken: the session's close comes back
-		// to Close, which cuts.
-		c.session.Kick(server.Close{Reason: server.ReasonLost, Cause: err})
+		c.h.Broken(err)
 	}
 	c.end(&o.writeEnded)
 }

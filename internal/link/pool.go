@@ -1,0 +1,207 @@
+// Package link moves the bytes of connections, with TLS or without, for whoever
+// knows what they mean.
+//
+// An idle connection holds one parked goroutine and no buffer. When bytes arrive
+// the goroutine hands them to a worker and ends; the worker gives them to the
+// connection's Handler and parks a fresh goroutine, whose stack is small again. See
+// mover_unix.go; other systems have a goroutine with a buffer for each connection.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"rollcall/internal/workers"
+)
+
+// Config says how connections are served.
+type Config struct {
+	// OutboxBytes is how much may wait for a slow reader.
+	OutboxBytes int
+	// HandshakeTime is how long a TLS handshake may take.
+	HandshakeTime time.Duration
+	// WriteTime is how long the peer may take nothing of what waits for it; 0 is
+	// for ever.
+	WriteTime time.Duration
+	// Portable uses a goroutine and a buffer for each connection also where there
+	// is something better.
+	Portable bool
+	Log      *slog.Logger
+}
+
+// Pool serves connections that share buffers and workers. Its methods are safe for
+// concurrent use.
+type Pool struct {
+	cfg      Config
+	workers  *workers.Pool
+	buffers  sync.Pool // of *buffer
+	attempts sync.Pool // of *attempt
+
+	closing chan struct{} // closed by Close
+	gone    chan struct{} // closed when the last connection is gone after that
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	conns     map[*Conn]struct{}
+}
+
+// idleWorkers is how many workers are kept for the next bytes to arrive.
+const idleWorkers = 64
+
+// New returns a Pool.
+func New(c Config) *Pool {
+	return &Pool{
+		cfg: c, workers: workers.New(idleWorkers),
+		buffers:   sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, bufferSize)} }},
+		closing:   make(chan struct{}),
+		gone:      make(chan struct{}),
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[*Conn]struct{}),
+	}
+}
+
+// The pauses after failures to accept.
+const (
+	firstPause = 5 * time.Millisecond
+	longPause  = time.Second
+)
+
+// Serve accepts connections until the Pool or ln is closed, and then returns nil.
+// Failures to accept, for example because there are no file descriptors left, are
+// logged, and tried again after a while.
+func (p *Pool) Serve(ln net.Listener, accept func(net.Conn)) error {
+	if !p.listen(ln) {
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+	defer p.unlisten(ln)
+	pause := firstPause
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			accept(nc)
+			pause = firstPause
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		}
+		p.cfg.Log.Warn("accept", "err", err, "address", ln.Addr().String(), "again in", pause.String())
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-p.closing:
+			timer.Stop()
+			return nil
+		}
+		pause = min(2*pause, longPause)
+	}
+}
+
+func (p *Pool) listen(ln net.Listener) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.listeners[ln] = struct{}{}
+	}
+	return !p.closed
+}
+
+func (p *Pool) unlisten(ln net.Listener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.listeners, ln)
+}
+
+// add makes a connection known; false means that it came too late.
+func (p *Pool) add(c *Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.conns[c] = struct{}{}
+	}
+	return !p.closed
+}
+
+// forget is called for a connection that is gone.
+func (p *Pool) forget(c *Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.conns[c]; !known {
+		return
+	}
+	delete(p.conns, c)
+	if p.closed && len(p.conns) == 0 {
+		close(p.gone)
+	}
+}
+
+// Close stops accepting, has every Handler end its connection, and waits until all
+// are gone. When ctx ends the connections that are left are cut, and the error says
+// how many.
+func (p *Pool) Close(ctx context.Context) error {
+	err := p.stop()
+	defer p.workers.Close()
+	for _, c := range p.Open() {
+		c.h.Shutdown()
+	}
+	select {
+	case <-p.gone:
+		return err
+	case <-ctx.Done():
+	}
+	left := p.Open()
+	for _, c := range left {
+		c.Cut()
+	}
+	if len(left) == 0 {
+		return err
+	}
+	return errors.Join(err, fmt.Errorf("link: %d connections were cut: %w", len(left), ctx.Err()))
+}
+
+// stop closes the listeners.
+func (p *Pool) stop() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	close(p.closing)
+	if len(p.conns) == 0 {
+		close(p.gone)
+	}
+	var errs []error
+	for ln := range p.listeners {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Open lists the connections.
+func (p *Pool) Open() []*Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*Conn, 0, len(p.conns))
+	for c := range p.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// closeConn closes a connection for good.
+func closeConn(nc net.Conn) {
+	// There is nobody to tell: the descriptor is free, whatever the answer.
+	_ = nc.Close()
+}
