@@ -28,7 +28,7 @@ type account struct {
 	// credit holds as many tokens as messages may be under way in addition.
 	credit chan struct{}
 
-	lost, duplicated, disordered int
+	duplicated, disordered int
 }
 
 func newLedger() *ledger {
