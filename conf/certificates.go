@@ -35,14 +35,20 @@ func checkCertificates(c *Config, r *report) {
 	}
 }
 
-// pemFile reads a file that is there, readable and of a sensible size.
+// pemFile is readable for a path that checkPaths has looked at.
 func (r *report) pemFile(path, name string) ([]byte, bool) {
 	if name == "" {
 		return nil, false // checkPaths has said so
 	}
+	return r.readable(path, name, "a PEM file")
+}
+
+// readable reads a file that is there, readable and of a sensible size, as what it is
+// meant to be, for example "a PEM file".
+func (r *report) readable(path, name, what string) ([]byte, bool) {
 	info, err := os.Stat(name)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
-		r.add(path, "%s is not a PEM file", quote(name))
+		r.add(path, "%s is not %s", quote(name), what)
 		return nil, false
 	}
 	var data []byte

@@ -3,7 +3,6 @@ package conf
 import (
 	"cmp"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -13,13 +12,14 @@ import (
 )
 
 // check notes everything in c that is out of range or does not fit together, and
-// makes hosts and origins canonical.
+// makes hosts, origins and URLs canonical.
 func check(c *Config, r *report) {
 	checkHosts(c, r)
 	checkPaths(c, r)
 	checkListeners(c, r)
 	checkLimits(c, r)
 	checkBOSH(c, r)
+	checkWebSocket(c, r)
 	checkModules(c, r)
 }
 
@@ -137,43 +137,6 @@ func checkLimits(c *Config, r *report) {
 	between(r, "session.shutdown_time", c.Session.ShutdownTime, time.Second, 10*time.Minute)
 	if l.OutboxBytes < l.StanzaBytes && !r.bad["limits.stanza_bytes"] {
 		r.add("limits.outbox_bytes", "%v cannot hold one stanza of the permitted size: at least limits.stanza_bytes, which is %v", l.OutboxBytes, l.StanzaBytes)
-	}
-}
-
-func checkBOSH(c *Config, r *report) {
-	b := &c.BOSH
-	seconds(r, "bosh.wait", b.Wait, time.Second, 10*time.Minute)
-	seconds(r, "bosh.inactivity", b.Inactivity, 5*time.Second, time.Hour)
-	seconds(r, "bosh.max_pause", b.MaxPause, 0, time.Hour)
-	seconds(r, "bosh.polling", b.Polling, 0, 10*time.Minute)
-	between(r, "bosh.hold", b.Hold, 1, 10)
-	if b.Polling >= b.Inactivity && !r.bad["bosh.inactivity"] {
-		r.add("bosh.polling", "%s is not shorter than bosh.inactivity, %s: a polling client could not stay", show(b.Polling), show(b.Inactivity))
-	}
-	if b.MaxPause > 0 && b.MaxPause < b.Inactivity && !r.bad["bosh.inactivity"] {
-		r.add("bosh.max_pause", "%s is shorter than bosh.inactivity, %s: a pause would end a session earlier than none; write 0s for no pauses", show(b.MaxPause), show(b.Inactivity))
-	}
-	for i, origin := range b.Origins {
-		path := fmt.Sprintf("bosh.origins[%d]", i)
-		switch u, err := url.Parse(origin); {
-		case origin == "*":
-			if len(b.Origins) > 1 {
-				r.add(path, `"*" permits every origin already: remove it or the others`)
-			}
-		case err != nil || strings.Contains(origin, "*") || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.EqualFold(origin, u.Scheme+"://"+u.Host):
-			r.add(path, `%s is not an origin: write it as in https://app.example.org, without a path, or "*" for any`, quote(origin))
-		default:
-			b.Origins[i] = strings.ToLower(origin) // as browsers write it
-		}
-	}
-}
-
-// seconds is between for what the protocol counts in whole seconds (XEP-0124
-// section 7).
-func seconds(r *report, path string, v, low, high time.Duration) {
-	between(r, path, v, low, high)
-	if v%time.Second != 0 {
-		r.add(path, "%s is not a whole number of seconds, which is what the protocol can say (XEP-0124)", show(v))
 	}
 }
 

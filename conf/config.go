@@ -16,17 +16,18 @@ import (
 // Config is the whole tree. The yaml tags are the keys of the file, the enum tags
 // the values that a key may have.
 type Config struct {
-	Hosts   []string `yaml:"hosts"`    // virtual hosts, canonical domains (RFC 7622), at least one
-	DataDir string   `yaml:"data_dir"` // Load makes it relative to the file's folder
-	Log     Log      `yaml:"log"`
-	TLS     TLS      `yaml:"tls"`
-	Listen  Listen   `yaml:"listen"`
-	Auth    Auth     `yaml:"auth"`
-	Limits  Limits   `yaml:"limits"`
-	Session Session  `yaml:"session"`
-	BOSH    BOSH     `yaml:"bosh"`
-	Storage Storage  `yaml:"storage"`
-	Modules Modules  `yaml:"modules"`
+	Hosts     []string  `yaml:"hosts"`    // virtual hosts, canonical domains (RFC 7622), at least one
+	DataDir   string    `yaml:"data_dir"` // Load makes it relative to the file's folder
+	Log       Log       `yaml:"log"`
+	TLS       TLS       `yaml:"tls"`
+	Listen    Listen    `yaml:"listen"`
+	Auth      Auth      `yaml:"auth"`
+	Limits    Limits    `yaml:"limits"`
+	Session   Session   `yaml:"session"`
+	BOSH      BOSH      `yaml:"bosh"`
+	WebSocket WebSocket `yaml:"websocket"`
+	Storage   Storage   `yaml:"storage"`
+	Modules   Modules   `yaml:"modules"`
 }
 
 // Log says what is logged and how.
@@ -65,15 +66,22 @@ type TCPListener struct {
 	AllowInsecure   bool    `yaml:"allow_insecure"`
 }
 
-// HTTPListener accepts BOSH (XEP-0124) and the demo page. TLS is TLSDirect or
-// TLSNone.
+// HTTPListener accepts BOSH (XEP-0124), WebSocket (RFC 7395) and what goes with
+// them. TLS is TLSDirect or TLSNone.
 type HTTPListener struct {
 	Address         string  `yaml:"address"`
 	TLS             TLSMode `yaml:"tls" enum:"direct none"`
 	PlainWithoutTLS bool    `yaml:"plain_without_tls"`
 	AllowInsecure   bool    `yaml:"allow_insecure"`
-	BOSH            bool    `yaml:"bosh"`
-	Demo            bool    `yaml:"demo"`
+	BOSH            bool    `yaml:"bosh"`      // at /http-bind
+	WebSocket       bool    `yaml:"websocket"` // at /xmpp-websocket
+	Bench           bool    `yaml:"bench"`     // WebSocket as load generators speak it
+	Prebind         bool    `yaml:"prebind"`   // POST /prebind
+	HostMeta        bool    `yaml:"host_meta"` // XEP-0156
+	// PublicURL is the scheme and host that clients use, without a path and in
+	// lower case; empty to take it from each request.
+	PublicURL string `yaml:"public_url"`
+	Demo      bool   `yaml:"demo"`
 	// TrustedProxies are IP addresses and CIDR prefixes, in a form that
 	// netip.ParseAddr or netip.ParsePrefix accepts; Prefixes parses them.
 	TrustedProxies []string `yaml:"trusted_proxies"`
@@ -110,7 +118,20 @@ type BOSH struct {
 	MaxPause   time.Duration `yaml:"max_pause"` // 0 for none
 	Hold       int           `yaml:"hold"`
 	Polling    time.Duration `yaml:"polling"`
-	Origins    []string      `yaml:"origins"` // CORS; "*" for any
+	Coalesce   time.Duration `yaml:"coalesce"` // how long a busy session's response waits for more
+	Origins    []string      `yaml:"origins"`  // CORS; "*" for any
+	// PrebindKeyFile may be empty: see Config.PrebindKey. Load makes it relative to
+	// the configuration file's folder.
+	PrebindKeyFile string `yaml:"prebind_key_file"`
+}
+
+// WebSocket is what holds for connections of RFC 7395.
+type WebSocket struct {
+	PingInterval time.Duration `yaml:"ping_interval"` // of silence before the server pings; 0 for never
+	PingTimeout  time.Duration `yaml:"ping_timeout"`  // shorter than PingInterval
+	Origins      []string      `yaml:"origins"`       // besides the server's own; "*" for any
+	Compression  bool          `yaml:"compression"`   // permessage-deflate (RFC 7692)
+	SeeOtherURI  string        `yaml:"see_other_uri"` // ws or wss; where every client is sent, empty for nowhere
 }
 
 // Storage chooses a back end for each need.
@@ -253,7 +274,10 @@ func Default() *Config {
 				{Address: ":5223", TLS: TLSDirect, RequireTLS: true},
 			},
 			HTTP: []HTTPListener{
-				{Address: ":5280", TLS: TLSNone, BOSH: true, TrustedProxies: []string{}},
+				{
+					Address: ":5280", TLS: TLSNone, BOSH: true, WebSocket: true, HostMeta: true,
+					TrustedProxies: []string{},
+				},
 			},
 			Metrics: "127.0.0.1:9280",
 		},
@@ -266,8 +290,9 @@ func Default() *Config {
 		Session: Session{ResourceConflict: ConflictReplace, ShutdownTime: 10 * time.Second},
 		BOSH: BOSH{
 			Wait: 55 * time.Second, Inactivity: 30 * time.Second, MaxPause: 120 * time.Second,
-			Hold: 1, Polling: 2 * time.Second, Origins: []string{"*"},
+			Hold: 1, Polling: 2 * time.Second, Coalesce: 20 * time.Millisecond, Origins: []string{"*"},
 		},
+		WebSocket: WebSocket{PingInterval: time.Minute, PingTimeout: 30 * time.Second, Origins: []string{}},
 		Storage: Storage{
 			Users: UsersSQLite, Presence: PresenceMemory,
 			SQLite: SQLite{Path: "rollcall.db", Passwords: PasswordsSCRAM},

@@ -142,7 +142,7 @@ func setDefaults(e reflect.Value) {
 	case *TCPListener:
 		*l = TCPListener{TLS: TLSStartTLS, RequireTLS: true}
 	case *HTTPListener:
-		*l = HTTPListener{TLS: TLSNone, BOSH: true, TrustedProxies: []string{}}
+		*l = HTTPListener{TLS: TLSNone, BOSH: true, WebSocket: true, HostMeta: true, TrustedProxies: []string{}}
 	}
 }
 

@@ -23,7 +23,8 @@ var update = flag.Bool("update", false, "write what is found into testdata")
 
 // A file in testdata is a configuration, a line of ten dashes, and either "ok" or
 // the problems that Load finds. The folder of the configuration holds a matching
-// good.crt and good.key, another key other.key, and broken.crt and broken.key.
+// good.crt and good.key, another key other.key, broken.crt and broken.key, and for
+// prebinding prebind.key, short.key, words.key and empty.key.
 const separator = "----------\n"
 
 func TestGolden(t *testing.T) {
@@ -118,6 +119,12 @@ func writeKeys(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		block(name+".crt", "CERTIFICATE", der)
+	}
+	for name, key := range map[string]string{
+		"prebind.key": prebindKey + "\n", "short.key": "0123456789abcdef\n", "empty.key": "\n",
+		"words.key": "correct horse battery staple and so on\n",
+	} {
+		writeFile(t, filepath.Join(dir, name), []byte(key))
 	}
 	writeFile(t, filepath.Join(dir, "broken.crt"), []byte("not a certificate\n"))
 	writeFile(t, filepath.Join(dir, "broken.key"), []byte("not a key\n"))

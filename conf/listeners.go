@@ -158,12 +158,7 @@ func (ls *listeners) http(path string, l *HTTPListener) {
 	case l.PlainWithoutTLS && exposed && !l.AllowInsecure && len(l.TrustedProxies) == 0:
 		ls.add(path+".plain_without_tls", "would let passwords travel in the clear, and %s can be reached from other machines: remove it, bind to 127.0.0.1, name the trusted_proxies in front of it, or say allow_insecure: true", quote(l.Address))
 	}
-	switch {
-	case l.Demo && !l.BOSH:
-		ls.add(path+".demo", "the demo page needs bosh: true on its listener")
-	case !l.BOSH:
-		ls.add(path+".bosh", "this listener serves nothing: write true, or remove the listener")
-	}
+	ls.served(path, l, exposed)
 	for i, s := range l.TrustedProxies {
 		here := fmt.Sprintf("%s.trusted_proxies[%d]", path, i)
 		switch p, err := parsePrefix(s); {
@@ -172,5 +167,37 @@ func (ls *listeners) http(path string, l *HTTPListener) {
 		case p.Bits() == 0 && !l.AllowInsecure:
 			ls.add(here, "%s trusts everybody to say who they are: name the proxies, or say allow_insecure: true", quote(s))
 		}
+	}
+}
+
+// served checks what a listener serves.
+func (ls *listeners) served(path string, l *HTTPListener, exposed bool) {
+	switch {
+	case !l.BOSH && !l.WebSocket:
+		ls.add(path+".bosh", "this listener serves nothing: write bosh: true or websocket: true, or remove the listener")
+		return
+	case l.Demo && !l.BOSH:
+		ls.add(path+".demo", "the demo page needs bosh: true on its listener")
+	}
+	if l.Prebind && !l.BOSH {
+		ls.add(path+".prebind", "what is prebound is a BOSH session: say bosh: true, or remove it")
+	}
+	switch {
+	case l.Bench && !l.WebSocket:
+		ls.add(path+".bench", "has no effect without websocket: true: remove it")
+	case l.Bench && exposed && !l.AllowInsecure:
+		ls.add(path+".bench", "would let clients in that break the protocol, without finding out which are dead, and %s can be reached from other machines: remove it, bind to 127.0.0.1, or say allow_insecure: true", quote(l.Address))
+	}
+	if l.PublicURL == "" {
+		return
+	}
+	url, ok := parseOrigin(l.PublicURL)
+	if !ok {
+		ls.add(path+".public_url", "%s is not the beginning of an address: write it as in https://chat.example.org, without a path", quote(l.PublicURL))
+		return
+	}
+	l.PublicURL = url
+	if !l.HostMeta {
+		ls.add(path+".public_url", "has no effect where host_meta is false: remove it")
 	}
 }

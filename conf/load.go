@@ -26,9 +26,10 @@ var defaultYAML []byte
 // DefaultYAML is the fully commented file whose values are the defaults.
 func DefaultYAML() []byte { return bytes.Clone(defaultYAML) }
 
-// Load reads and checks the file at path, and the certificates it names. Relative
-// data_dir, cert and key are taken from the file's folder; in the result they are
-// joined with it. The error is a Problems if the file could be read.
+// Load reads and checks the file at path, and the certificates and the key it
+// names. Relative data_dir, cert, key and prebind_key_file are taken from the file's
+// folder; in the result they are joined with it. The error is a Problems if the file
+// could be read.
 func Load(path string) (*Config, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -37,6 +38,7 @@ func Load(path string) (*Config, error) {
 	c, r := parse(path, data)
 	c.resolve(filepath.Dir(path))
 	checkCertificates(c, r)
+	checkPrebindKey(c, r)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -139,6 +141,9 @@ func (c *Config) resolve(dir string) {
 		if cert.Key != "" {
 			cert.Key = within(dir, cert.Key)
 		}
+	}
+	if c.BOSH.PrebindKeyFile != "" {
+		c.BOSH.PrebindKeyFile = within(dir, c.BOSH.PrebindKeyFile)
 	}
 }
 

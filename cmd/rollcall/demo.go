@@ -58,7 +58,7 @@ func runDemo(ctx context.Context, out io.Writer, httpPort, tcpPort int) (err err
 	c.DataDir = dir
 	c.Log.Level = conf.LogWarn
 	c.Listen.TCP = []conf.TCPListener{{Address: fmt.Sprintf("127.0.0.1:%d", tcpPort), TLS: conf.TLSStartTLS, RequireTLS: true}}
-	c.Listen.HTTP = []conf.HTTPListener{{Address: fmt.Sprintf("127.0.0.1:%d", httpPort), TLS: conf.TLSNone, BOSH: true, Demo: true}}
+	c.Listen.HTTP = []conf.HTTPListener{{Address: fmt.Sprintf("127.0.0.1:%d", httpPort), TLS: conf.TLSNone, BOSH: true, WebSocket: true, HostMeta: true, Demo: true}}
 	c.Listen.Metrics = "127.0.0.1:0"
 	log := newLog(stderr(), c.Log)
 	var users []demo.User

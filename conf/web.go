@@ -1,0 +1,92 @@
+package conf
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What web clients need: the checks of BOSH, WebSocket and their addresses.
+
+func checkBOSH(c *Config, r *report) {
+	b := &c.BOSH
+	seconds(r, "bosh.wait", b.Wait, time.Second, 10*time.Minute)
+	seconds(r, "bosh.inactivity", b.Inactivity, 5*time.Second, time.Hour)
+	seconds(r, "bosh.max_pause", b.MaxPause, 0, time.Hour)
+	seconds(r, "bosh.polling", b.Polling, 0, 10*time.Minute)
+	between(r, "bosh.hold", b.Hold, 1, 10)
+	between(r, "bosh.coalesce", b.Coalesce, 0, time.Second)
+	if b.Polling >= b.Inactivity && !r.bad["bosh.inactivity"] {
+		r.add("bosh.polling", "%s is not shorter than bosh.inactivity, %s: a polling client could not stay", show(b.Polling), show(b.Inactivity))
+	}
+	if b.MaxPause > 0 && b.MaxPause < b.Inactivity && !r.bad["bosh.inactivity"] {
+		r.add("bosh.max_pause", "%s is shorter than bosh.inactivity, %s: a pause would end a session earlier than none; write 0s for no pauses", show(b.MaxPause), show(b.Inactivity))
+	}
+	checkOrigins(r, "bosh.origins", b.Origins)
+	prebind := func(l HTTPListener) bool { return l.Prebind }
+	if b.PrebindKeyFile != "" && !slices.ContainsFunc(c.Listen.HTTP, prebind) {
+		r.add("bosh.prebind_key_file", "has no effect, since no listener says prebind: true")
+	}
+}
+
+func checkWebSocket(c *Config, r *report) {
+	w := &c.WebSocket
+	if w.PingInterval != 0 {
+		between(r, "websocket.ping_interval", w.PingInterval, 5*time.Second, time.Hour)
+	}
+	between(r, "websocket.ping_timeout", w.PingTimeout, time.Second, time.Hour)
+	if w.PingInterval != 0 && w.PingTimeout >= w.PingInterval && !r.bad["websocket.ping_interval"] {
+		r.add("websocket.ping_timeout", "%s is not shorter than websocket.ping_interval, %s: the next ping would go out before this one is given up", show(w.PingTimeout), show(w.PingInterval))
+	}
+	checkOrigins(r, "websocket.origins", w.Origins)
+	if w.SeeOtherURI == "" {
+		return
+	}
+	// RFC 6455 section 3: no fragment; RFC 7395 section 3.6.1: ws or wss.
+	u, err := url.Parse(w.SeeOtherURI)
+	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || strings.Contains(w.SeeOtherURI, "#") {
+		r.add("websocket.see_other_uri", "%s is not the address of a WebSocket: write it as in wss://other.example.org/xmpp-websocket", quote(w.SeeOtherURI))
+	}
+}
+
+// checkOrigins notes what no browser sends as Origin (RFC 6454 section 7), and puts
+// the rest in the form that they send.
+func checkOrigins(r *report, path string, origins []string) {
+	for i, text := range origins {
+		here := fmt.Sprintf("%s[%d]", path, i)
+		if text == "*" {
+			if len(origins) > 1 {
+				r.add(here, `"*" permits every origin already: remove it or the others`)
+			}
+			continue
+		}
+		origin, ok := parseOrigin(text)
+		if !ok {
+			r.add(here, `%s is not an origin: write it as in https://app.example.org, without a path, or "*" for any`, quote(text))
+			continue
+		}
+		origins[i] = origin
+	}
+}
+
+// parseOrigin takes the scheme and host of an HTTP server, with nothing after them,
+// and returns them in lower case.
+func parseOrigin(text string) (string, bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		strings.Contains(text, "*") || !strings.EqualFold(text, u.Scheme+"://"+u.Host) {
+		return "", false
+	}
+	return strings.ToLower(text), true
+}
+
+// seconds is between for what the protocol counts in whole seconds (XEP-0124
+// section 7).
+func seconds(r *report, path string, v, low, high time.Duration) {
+	between(r, path, v, low, high)
+	if v%time.Second != 0 {
+		r.add(path, "%s is not a whole number of seconds, which is what the protocol can say (XEP-0124)", show(v))
+	}
+}
