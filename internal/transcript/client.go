@@ -14,23 +14,25 @@ import (
 
 // The kinds of target.
 const (
-	KindTCP  = "tcp"
-	KindBOSH = "bosh"
+	KindTCP       = "tcp"
+	KindBOSH      = "bosh"
+	KindWebSocket = "websocket"
 )
 
 // Target is a server, reached over one transport.
 type Target struct {
-	// Kind is the transport: "tcp" or "bosh".
+	// Kind is the transport: "tcp", "bosh" or "websocket".
 	Kind string
 	// Address is host:port, for tcp.
 	Address string
-	// URL is the address of the connection manager, for bosh.
+	// URL is the address of the connection manager, for bosh, or of the endpoint
+	// (ws: or wss:), for websocket.
 	URL string
 	// Host is the domain that streams are opened to.
 	Host string
 	// TLS is the client's configuration. For tcp nil means a plain connection
-	// and anything else STARTTLS before authentication. ServerName defaults to
-	// Host.
+	// and anything else STARTTLS before authentication; elsewhere URL decides.
+	// ServerName defaults to Host.
 	TLS *tls.Config
 	// DirectTLS shakes hands at once (XEP-0368) instead of STARTTLS.
 	DirectTLS bool
@@ -43,8 +45,8 @@ type Target struct {
 	// Actions are what scripts call with "do".
 	Actions map[string]func(ctx context.Context) error
 	// Trace, when set, is given all that goes over the wire, passwords too:
-	// elements and headers on tcp, whole bodies on bosh. It is called from
-	// several goroutines.
+	// elements and headers on tcp, whole bodies on bosh, whole messages on
+	// websocket. It is called from several goroutines.
 	Trace func(out bool, text string)
 }
 
@@ -87,6 +89,9 @@ type End struct {
 	// Condition is the terminal binding condition of XEP-0124 section 17.2, ""
 	// without one and on other transports.
 	Condition string
+	// SeeOtherURI is where the server sends the client instead (RFC 7395 section
+	// 3.6.1), "" for nowhere and on other transports.
+	SeeOtherURI string
 }
 
 // Error tells the condition.
@@ -111,6 +116,8 @@ func Dial(ctx context.Context, t Target) (Client, error) {
 		return dialTCP(ctx, t)
 	case KindBOSH:
 		return newBOSH(t), nil
+	case KindWebSocket:
+		return dialWebSocket(ctx, t)
 	}
 	return nil, fmt.Errorf("transcript: no transport %q", t.Kind)
 }

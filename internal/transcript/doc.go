@@ -39,6 +39,7 @@
 //	                            notices at the end of its inactivity, which must be shorter than Target.Timeout
 //	NAME sends:                 sends elements; holes are filled in
 //	NAME streams:               sends text as it is: lines are joined without a break, with Go's escapes (\n, \xff)
+//	                            (over BOSH in one body, over WebSocket in one message)
 //	NAME streams N times:       sends it N times over
 //	NAME receives:              the next elements, in this order
 //	NAME receives in any order: the next elements, as many as there are here

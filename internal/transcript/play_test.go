@@ -14,12 +14,16 @@ func targets(t *testing.T, tap func(Event)) map[string]Target {
 	t.Helper()
 	insecure := &tls.Config{InsecureSkipVerify: true} // the fake's certificate is its own
 	common := Target{Kind: KindTCP, Host: "localhost", Timeout: 5 * time.Second}
-	plain, startTLS, direct, bosh := common, common, common, common
+	plain, startTLS, direct, bosh, ws, wss := common, common, common, common, common, common
 	plain.Address = newFakeServer(t, tap).listen(t, false, false)
 	startTLS.Address, startTLS.TLS = newFakeServer(t, tap).listen(t, true, false), insecure
 	direct.Address, direct.TLS, direct.DirectTLS = newFakeServer(t, tap).listen(t, false, true), insecure, true
 	bosh.Kind, bosh.URL = KindBOSH, newFakeServer(t, tap).bosh(t)
-	return map[string]Target{"plain": plain, "starttls": startTLS, "direct tls": direct, "bosh": bosh}
+	ws.Kind, ws.URL = KindWebSocket, newFakeServer(t, tap).webSocket(t, false)
+	wss.Kind, wss.URL, wss.TLS = KindWebSocket, newFakeServer(t, tap).webSocket(t, true), insecure
+	return map[string]Target{
+		"plain": plain, "starttls": startTLS, "direct tls": direct, "bosh": bosh, "websocket": ws, "websocket tls": wss,
+	}
 }
 
 const cast = `# a test
