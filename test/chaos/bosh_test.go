@@ -11,6 +11,7 @@ import (
 	"github.com/beevik/etree"
 	"mellium.im/sasl"
 
+	"rollcall/conf"
 	"rollcall/test/chaos/boshclient"
 	"rollcall/test/chaos/proxy"
 )
@@ -72,6 +73,8 @@ func join(t *testing.T, ctx context.Context, address string, l *ledger, n int) [
 				Mechanism: sasl.Plain, Wait: time.Second, Timeout: 1500 * time.Millisecond, Backoff: 100 * time.Millisecond, Batch: 3,
 				Rand: rand.New(rand.NewPCG(*seedFlag, uint64(i))), Receive: k.receive(l), Log: k.logRequest,
 			}
+			// There are clients of all kinds.
+			c.Hold, c.Ack, c.Keys = 1+i/2%2, i%3 == 1, i%4 == 3
 			if i%2 == 1 {
 				c.Mechanism = sasl.ScramSha1
 			}
@@ -175,7 +178,7 @@ func converse(t *testing.T, all []*talker, l *ledger, messages int) {
 // TestBOSH: many clients talk over a network that does everything wrong. Every
 // message comes once and in the order of its pair, and every session is kept.
 func TestBOSH(t *testing.T) {
-	h := start(t, *clientsFlag, nil)
+	h := start(t, *clientsFlag, func(c *conf.Config) { c.BOSH.Hold = 2 })
 	p, err := proxy.ListenHTTP(proxy.HTTPConfig{
 		Target: h.http(), Seed: *seedFlag, Faults: trouble, MaxDelay: 150 * time.Millisecond,
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/beevik/etree"
 	"mellium.im/sasl"
 
+	"rollcall/conf"
 	"rollcall/internal/ns"
 	"rollcall/test/chaos/boshclient"
 )
@@ -142,7 +143,10 @@ func (s *rawSession) both(round int, first, second []byte) error {
 // the session meanwhile. Where others lose messages and stall, everything comes,
 // once, in order and at once.
 func TestTwoRequestsAtOnce(t *testing.T) {
-	h := start(t, 2, nil)
+	h := start(t, 2, func(c *conf.Config) {
+		// In each round somebody waits for that.
+		c.BOSH.Coalesce = time.Millisecond
+	})
 	s := dialTwice(t, h.http())
 	s.login(name(0))
 	l := newLedger()
@@ -156,7 +160,7 @@ func TestTwoRequestsAtOnce(t *testing.T) {
 	var err error
 	k.Client, err = boshclient.Login(ctx, boshclient.Config{
 		URL: "http://" + h.http() + "/http-bind", Host: host, User: k.user, Password: password, Resource: "web",
-		Mechanism: sasl.Plain, Wait: 50 * time.Second, Timeout: time.Minute, Backoff: time.Second, Batch: 3,
+		Mechanism: sasl.Plain, Wait: 50 * time.Second, Timeout: time.Minute, Backoff: time.Second, Batch: 3, Hold: 1,
 		Rand: rand.New(rand.NewPCG(*seedFlag, 1)), Receive: k.receive(l), Log: k.logRequest,
 	})
 	if err != nil {

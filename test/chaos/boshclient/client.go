@@ -35,6 +35,9 @@ type Config struct {
 	// third attempt, and so on; the second attempt comes at once.
 	Backoff time.Duration
 	Rand    *rand.Rand // used by Login only
+	Hold    int        // how many requests the server may hold
+	Ack     bool       // tell which answers came (XEP-0124 section 9)
+	Keys    bool       // protect the session (XEP-0124 section 15)
 	// Batch is how many stanzas a request carries at most.
 	Batch int
 	// Receive takes every stanza, in order. It must not wait for the client.
@@ -75,6 +78,7 @@ type Client struct {
 	ending  bool // the next request ends the session
 	ended   bool // it is under way
 	sasl    *sasl.Negotiator
+	keys    *keys // nil for none
 }
 
 // answer is a body, or why there will be none.
@@ -95,6 +99,9 @@ func Login(ctx context.Context, c Config) (*Client, error) {
 		}},
 	}
 	client.due = client.rid
+	if c.Keys {
+		client.keys = &keys{rnd: rand.New(rand.NewPCG(c.Rand.Uint64(), c.Rand.Uint64()))}
+	}
 	negotiator := sasl.NewClient(c.Mechanism, sasl.Credentials(func() (username, password, identity []byte) {
 		return []byte(c.User), []byte(c.Password), nil
 	}))
@@ -168,8 +175,8 @@ func (c *Client) run() {
 	defer close(c.done)
 	defer c.http.CloseIdleConnections()
 	defer c.cancel()
-	c.post(fmt.Sprintf("to='%s' xml:lang='en' wait='%d' hold='1' content='text/xml; charset=utf-8' ver='1.6' xmpp:version='1.0' xmlns:xmpp='%s'",
-		c.cfg.Host, c.cfg.Wait/time.Second, ns.XBOSH), "")
+	c.post(fmt.Sprintf("to='%s' xml:lang='en' wait='%d' hold='%d' content='text/xml; charset=utf-8' ver='1.11' xmpp:version='1.0' xmlns:xmpp='%s'",
+		c.cfg.Host, c.cfg.Wait/time.Second, c.cfg.Hold, ns.XBOSH), "")
 	for c.err == nil {
 		c.postAll()
 		select {
@@ -215,6 +222,12 @@ func (c *Client) post(attrs, payload string) {
 	if c.sid != "" {
 		body += " sid='" + c.sid + "'"
 	}
+	if c.cfg.Ack {
+		body += c.ack(rid)
+	}
+	if c.keys != nil {
+		body += c.keys.attrs()
+	}
 	if body += " " + attrs; payload == "" {
 		body += "/>"
 	} else {
@@ -229,6 +242,18 @@ func (c *Client) post(attrs, payload string) {
 		case <-c.done:
 		}
 	}()
+}
+
+// ack says which answers have come, unless that are all before rid (XEP-0124 section
+// 9.1); the first request says that the client will.
+func (c *Client) ack(rid int64) string {
+	switch {
+	case c.sid == "":
+		return " ack='1'"
+	case c.due == rid:
+		return ""
+	}
+	return " ack='" + strconv.FormatInt(c.due-1, 10) + "'"
 }
 
 // take takes the answers whose turn has come.
