@@ -155,8 +155,7 @@ func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
 	if err != nil {
 		return s.saslFailed(t, &auth.Failure{Condition: auth.NotAuthorized, Cause: err})
 	}
-	s.jid, n.exchange = user, nil
-	s.srv.metrics.auth("success")
+	s.authenticated(user)
 	s.sendSASL(t, "success", challenge)
 	return Restart
 }
