@@ -282,17 +282,24 @@ func (h *Handler) create(x *exchange, b *body) {
 	b.pause = number{} // there is nothing to pause yet
 	r := newRequest(b, time.Now())
 	r.creates = true
-	s := &session{
-		h: h, sid: rand.Text(), terms: h.cfg.terms(b), legacy: b.old, active: r.at,
-		info: server.Info{Kind: "bosh", Remote: x.client.remote, Secure: x.client.secure},
-	}
-	s.win = newWindow[*request](b.rid, s.terms.requests(), s.terms.hold)
-	s.core = h.srv.NewSession(s, &h.listener)
+	s := h.newSession(b, x.client, &h.listener, r.at)
 	s.arrive(r)
 	if !h.wait(x, s, r) {
 		// The client cannot ask again, as it does not know the session.
 		s.abandon()
 	}
+}
+
+// newSession makes the session that a creation request asks for, without taking the
+// request itself. Nobody knows it before it is added.
+func (h *Handler) newSession(b *body, c client, l *server.Listener, at time.Time) *session {
+	s := &session{
+		h: h, sid: rand.Text(), terms: h.cfg.terms(b), legacy: b.old, active: at,
+		info: server.Info{Kind: "bosh", Remote: c.remote, Secure: c.secure},
+	}
+	s.win = newWindow[*request](b.rid, s.terms.requests(), s.terms.hold)
+	s.core = h.srv.NewSession(s, l)
+	return s
 }
 
 func (h *Handler) isDraining() bool {
