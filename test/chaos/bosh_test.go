@@ -180,7 +180,7 @@ func converse(t *testing.T, all []*talker, l *ledger, messages int) {
 func TestBOSH(t *testing.T) {
 	h := start(t, *clientsFlag, func(c *conf.Config) { c.BOSH.Hold = 2 })
 	p, err := proxy.ListenHTTP(proxy.HTTPConfig{
-		Target: h.http(), Seed: *seedFlag, Faults: trouble, MaxDelay: 150 * time.Millisecond,
+		Target: h.http(), Seed: *seedFlag, Faults: trouble.Times(*troubleFlag), MaxDelay: 150 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)

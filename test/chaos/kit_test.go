@@ -27,6 +27,7 @@ var (
 	seedFlag     = flag.Uint64("seed", 3, "what goes wrong, and when")
 	messagesFlag = flag.Int("messages", 3000, "messages of TestBOSH")
 	clientsFlag  = flag.Int("clients", 8, "clients of TestBOSH")
+	troubleFlag  = flag.Float64("trouble", 1, "how much more often than usual requests of TestBOSH go wrong; up to 3")
 	pairsFlag    = flag.Int("pairs", 1000, "pairs of requests of TestTwoRequestsAtOnce")
 )
 

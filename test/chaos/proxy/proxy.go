@@ -32,6 +32,15 @@ func (f Faults) choose(rnd *rand.Rand) Fault {
 	return None
 }
 
+// Times are the same faults with other chances.
+func (f Faults) Times(factor float64) Faults {
+	more := make(Faults, len(f))
+	for k, chance := range f {
+		more[k] = chance * factor
+	}
+	return more
+}
+
 // None is when nothing goes wrong.
 const None Fault = "none"
 
