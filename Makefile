@@ -9,7 +9,7 @@ FUZZTIME   ?= 50000x
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
 
-# What the tests with real clients need: node, python, chromium and their packages.
+# What the tests with real clients need: nginx, node, python, chromium and their packages.
 setup:
 	./scripts/setup
 
@@ -34,9 +34,9 @@ cross:
 fuzz:
 	./scripts/fuzz $(FUZZTIME)
 
-# slixmpp over TCP, strophe.js and the demo page in chromium.
+# slixmpp over TCP, strophe.js and the demo page in chromium, also through nginx.
 clients:
-	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage' ./test
+	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage|TestNginxC|TestNginxL|TestNginxS' ./test
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

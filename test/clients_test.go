@@ -26,7 +26,7 @@ const (
 )
 
 // startForClients starts a server as real clients meet it, with the demo page.
-func startForClients(t *testing.T) *app.App {
+func startForClients(t *testing.T, change ...func(*conf.Config)) *app.App {
 	t.Helper()
 	users := make([]demo.User, len(people))
 	for i, u := range people {
@@ -37,6 +37,9 @@ func startForClients(t *testing.T) *app.App {
 		c.BOSH.Inactivity = clientInactivity
 		c.BOSH.Polling = conf.Default().BOSH.Polling
 		c.Modules.Projects.Grace = clientGrace
+		for _, f := range change {
+			f(c)
+		}
 	}})
 }
 
@@ -81,8 +84,14 @@ func TestSlixmpp(t *testing.T) {
 func TestStrophe(t *testing.T) {
 	a := startForClients(t)
 	_, http := a.Addresses()
-	run(t, "strophe", "node", "run.mjs", "--url", fmt.Sprintf("http://%s", http[0]),
-		"--inactivity", seconds(clientInactivity), "--grace", seconds(clientGrace))
+	strophe(t, fmt.Sprintf("http://%s", http[0]))
+}
+
+// strophe runs the checks with strophe.js.
+func strophe(t *testing.T, url string, args ...string) {
+	t.Helper()
+	run(t, "strophe", "node", append([]string{"run.mjs", "--url", url,
+		"--inactivity", seconds(clientInactivity), "--grace", seconds(clientGrace)}, args...)...)
 }
 
 // TestDemoPage is the demo page in two tabs of Chromium. Its screenshots stay

@@ -1,0 +1,345 @@
+//go:build clients
+
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+	"mellium.im/sasl"
+
+	"rollcall/cmd/rollcall/app"
+	"rollcall/conf"
+	"rollcall/server"
+	"rollcall/test/chaos/boshclient"
+)
+
+// The lines of deploy/nginx/rollcall.conf that everybody has to change, as its
+// comments say. Nothing else of it is changed here.
+const (
+	nginxListen = "\n    listen 80; "
+	nginxNode   = "\n    server 127.0.0.1:5280 max_fails=0; "
+)
+
+// nginxMain is what Debian's nginx.conf has, as far as it matters.
+const nginxMain = `daemon off;
+worker_processes 2;
+pid %[1]s/nginx.pid;
+error_log stderr notice;
+%[2]s
+events { worker_connections 1024; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+	include %[1]s/rollcall.conf;
+}
+`
+
+// nginxFiles writes a configuration of nginx that includes ours, and returns its
+// folder.
+func nginxFiles(t *testing.T, listen net.Addr, nodes []net.Addr) string {
+	t.Helper()
+	raw, err := os.ReadFile("../deploy/nginx/rollcall.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	var servers strings.Builder
+	for _, node := range nodes {
+		fmt.Fprintf(&servers, "\n    server %s max_fails=0; ", node)
+	}
+	for _, change := range []struct{ line, by string }{
+		{nginxListen, fmt.Sprintf("\n    listen %s; ", listen)}, {nginxNode, servers.String()},
+	} {
+		if n := strings.Count(text, change.line); n != 1 {
+			t.Fatalf("rollcall.conf has %d lines %q, want 1", n, change.line)
+		}
+		text = strings.Replace(text, change.line, change.by, 1)
+	}
+	dir := t.TempDir()
+	// The workers run as somebody else if nginx is started by root.
+	as := ""
+	if os.Getuid() == 0 {
+		u, err := user.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		as = "user " + u.Username + " " + u.Username + ";"
+	}
+	for name, content := range map[string]string{"rollcall.conf": text, "nginx.conf": fmt.Sprintf(nginxMain, dir, as)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func nginxCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	args = append([]string{"-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr"}, args...)
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		path = "/usr/sbin/nginx" // not in everybody's PATH
+	}
+	return exec.CommandContext(ctx, path, args...)
+}
+
+// startNginx starts the real nginx with deploy/nginx/rollcall.conf in front of nodes,
+// and returns its URL.
+func startNginx(t *testing.T, nodes ...net.Addr) string {
+	t.Helper()
+	// nginx takes over sockets that are open already, as when its binary is
+	// replaced. So the port is certainly free, and nobody has to wait for it.
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	socket, err := ln.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	// The context of the test ends before its cleanup.
+	cmd := nginxCommand(context.Background(), nginxFiles(t, ln.Addr(), nodes))
+	cmd.ExtraFiles = []*os.File{socket}
+	cmd.Env = append(os.Environ(), "NGINX=3;")
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Errorf("stopping nginx: %v", err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("nginx: %v", err)
+		}
+	})
+	return "http://" + ln.Addr().String()
+}
+
+// TestNginxConfiguration is nginx's own opinion of the file.
+func TestNginxConfiguration(t *testing.T) {
+	some := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	ln, err := net.ListenTCP("tcp", some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := ln.Addr()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	nodes := []net.Addr{&net.TCPAddr{IP: some.IP, Port: 1}, &net.TCPAddr{IP: some.IP, Port: 2}}
+	out, err := nginxCommand(t.Context(), nginxFiles(t, listen, nodes), "-t").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "[warn]") {
+		t.Errorf("nginx -t: %v\n%s", err, out)
+	}
+}
+
+// behindNginx is how rollcall.conf wants a node to be.
+func behindNginx(c *conf.Config) {
+	c.Listen.HTTP[0].TrustedProxies = []string{"127.0.0.1"}
+}
+
+// roll is a module that knows who is on its node.
+type roll struct{ host *server.Host }
+
+func (r *roll) Name() string { return "roll" }
+
+func (r *roll) Start(h *server.Host) error {
+	r.host = h
+	return nil
+}
+
+func (r *roll) addresses() map[string]bool {
+	all := map[string]bool{}
+	for s := range r.host.All() {
+		all[s.JID().String()] = true
+	}
+	return all
+}
+
+// node is one of several servers behind one nginx.
+type node struct {
+	*app.App
+	*roll
+}
+
+func startNode(t *testing.T) node {
+	t.Helper()
+	r := &roll{}
+	return node{start(t, options{modules: []server.Module{r}, config: func(c *conf.Config) {
+		behindNginx(c)
+		c.BOSH.Inactivity = clientInactivity
+	}}), r}
+}
+
+func (n node) http() net.Addr {
+	_, http := n.Addresses()
+	return http[0]
+}
+
+// caller is a session through nginx.
+type caller struct {
+	*boshclient.Client
+	jid string
+
+	mu       sync.Mutex
+	requests int64
+	echoes   chan string // the ids of messages that came
+}
+
+func call(ctx context.Context, url, resource string) (*caller, error) {
+	k := &caller{jid: "alice@localhost/" + resource, echoes: make(chan string, 16)}
+	var err error
+	k.Client, err = boshclient.Login(ctx, boshclient.Config{
+		URL: url + "/http-bind", Host: "localhost", User: "alice", Password: "secret", Resource: resource,
+		Mechanism: sasl.ScramSha1, Hold: 1, Wait: 2 * time.Second, Timeout: 10 * time.Second, Backoff: 50 * time.Millisecond,
+		Batch: 1, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		Receive: func(e *etree.Element) {
+			if e.Tag == "message" {
+				k.echoes <- e.SelectAttrValue("id", "")
+			}
+		},
+	})
+	return k, err
+}
+
+// echo sends a message of some length to the sender.
+func (k *caller) echo(ctx context.Context, id string, length int) error {
+	stanza := fmt.Sprintf("<message xmlns='jabber:client' to='%s' id='%s'><body>%s</body></message>", k.jid, id, strings.Repeat("x", length))
+	if err := k.Send(stanza); err != nil {
+		return err
+	}
+	select {
+	case got := <-k.echoes:
+		if got != id {
+			return fmt.Errorf("%s: message %q came, want %q", k.jid, got, id)
+		}
+		return nil
+	case <-k.Done():
+		return k.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("%s: message %q: %w", k.jid, id, ctx.Err())
+	}
+}
+
+// calls begins n sessions at once; on each, messages pass that are shorter and longer
+// than what nginx keeps in memory as installed.
+func calls(t *testing.T, ctx context.Context, url, prefix string, n int) []*caller {
+	t.Helper()
+	all := make([]*caller, n)
+	errs := make(chan error, n)
+	for i := range all {
+		go func() {
+			var err error
+			if all[i], err = call(ctx, url, fmt.Sprintf("%s%d", prefix, i)); err == nil {
+				err = errors.Join(all[i].echo(ctx, "short", 10), all[i].echo(ctx, "long", 200_000), all[i].echo(ctx, "last", 10))
+			}
+			errs <- err
+		}()
+	}
+	for range all {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return all
+}
+
+// TestNginxNodes is two servers behind nginx, each with sessions of its own: every
+// request finds its node by the sid, and those of one node do not notice when the
+// other one is gone.
+func TestNginxNodes(t *testing.T) {
+	const sessions = 16
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	nodes := []node{startNode(t), startNode(t)}
+	url := startNginx(t, nodes[0].http(), nodes[1].http())
+
+	callers := calls(t, ctx, url, "web", sessions)
+	first, second := nodes[0].addresses(), nodes[1].addresses()
+	t.Logf("%d and %d sessions", len(first), len(second))
+	if len(first) == 0 || len(second) == 0 || len(first)+len(second) != sessions {
+		t.Fatalf("sessions: %v and %v, want %d on both together", first, second, sessions)
+	}
+
+	stop(t, nodes[0].App)
+	for _, k := range callers {
+		if first[k.jid] {
+			select {
+			case <-k.Done():
+			case <-ctx.Done():
+				t.Errorf("%s has not heard that its node is gone", k.jid)
+			}
+			continue
+		}
+		if err := k.echo(ctx, "still", 10); err != nil {
+			t.Error(err)
+		}
+	}
+	// Who comes now gets to the node that is left.
+	more := calls(t, ctx, url, "late", sessions)
+	for _, k := range more {
+		second[k.jid] = true
+	}
+	if got := nodes[1].addresses(); !maps.Equal(got, second) {
+		t.Errorf("sessions on the node that is left: %v, want %v", got, second)
+	}
+	for _, k := range append(callers, more...) {
+		if second[k.jid] {
+			if err := k.Terminate(ctx); err != nil {
+				t.Errorf("%s: %v", k.jid, err)
+			}
+		}
+	}
+}
+
+// TestNginxLargeRequests shows that rollcall sees whatever it would take, and that
+// nginx keeps the rest away.
+func TestNginxLargeRequests(t *testing.T) {
+	n := startNode(t)
+	url := startNginx(t, n.http())
+	for size, want := range map[int]int{1: http.StatusOK, 1_200_000: http.StatusOK, 3_000_000: http.StatusRequestEntityTooLarge} {
+		body := "<body xmlns='http://jabber.org/protocol/httpbind' sid='unknown' rid='1'>" + strings.Repeat(" ", size) + "</body>"
+		resp, err := http.Post(url+"/http-bind", "text/xml", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		if resp.StatusCode != want {
+			t.Errorf("%d bytes: status %d, want %d", size, resp.StatusCode, want)
+		}
+	}
+}
+
+// TestNginxStrophe is what TestStrophe is, through nginx.
+func TestNginxStrophe(t *testing.T) {
+	a := startForClients(t, behindNginx)
+	_, http := a.Addresses()
+	strophe(t, startNginx(t, http[0]))
+}
