@@ -39,6 +39,7 @@ func (b *Batch) SendAll(bare jid.JID, stanza func(dst []byte, to jid.JID) []byte
 	for _, s := range b.srv.registry.of(bare) {
 		if p := s.Presence(); p != nil && p.Priority >= 0 {
 			b.buf = stanza(b.buf[:0], s.jid)
+			s.copies.Add(1)
 			b.Send(s, b.buf)
 			n++
 		}

@@ -169,6 +169,7 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 	own.Lock()
 	defer own.Unlock()
 	if p.Available {
+		s.arrived()
 		s.presence.Store(p)
 	}
 	for _, other := range s.srv.registry.of(s.jid.Bare()) {

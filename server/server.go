@@ -79,7 +79,8 @@ type Server struct {
 	changing sync.Mutex // of writers of domains and private
 	hosts    []*Host    // started modules in order; written by Start and Shutdown only
 	conns    atomic.Uint64
-	turns    sync.Pool // of *Turn
+	arrivals atomic.Uint64 // of sessions that became available
+	turns    sync.Pool     // of *Turn
 	seed     maphash.Seed
 	own      [64]sync.Mutex // see Session.tellOwn
 	young    youngSet

@@ -38,7 +38,9 @@ type Session struct {
 
 	jid      jid.JID // bare once authenticated, full once bound; fixed before the registry has it
 	presence atomic.Pointer[Presence]
-	seen     atomic.Int64 // Unix nanoseconds
+	arrival  atomic.Pointer[arrival]
+	copies   atomic.Uint64 // messages to the bare address that it was given
+	seen     atomic.Int64  // Unix nanoseconds
 	kicked   atomic.Bool
 	done     chan struct{} // closed after the last hook; made at bind
 }

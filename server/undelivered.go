@@ -1,0 +1,192 @@
+package server
+
+import (
+	"mellium.im/xmpp/stanza"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+)
+
+// Undelivered takes back what a connection was given and its peer never got:
+// complete top-level elements in the order of, and exactly as in, the calls of
+// Transport.Write. A transport calls it after the core has closed it, holding no
+// lock of its own; elements is not kept.
+//
+//   - A message to the full address goes where it would go if it came now, when
+//     the resource is gone (RFC 6121 section 8.5.3.2) or taken by a newer session.
+//   - A message to the bare address goes to those resources that became available
+//     too late to have got a copy.
+//   - When no resource takes it, its sender is told service-unavailable, like
+//     anybody who writes to somebody who is not there. XEP-0206 section 7 has a
+//     connection manager say recipient-unavailable to its server; between users it
+//     would give away that somebody was online.
+//   - An iq request is answered with service-unavailable.
+//   - All else is dropped: presence, iq answers, errors, headlines, elements of the
+//     stream. So nothing that is sent from here can come back for ever.
+//
+// While the server shuts down nothing goes back: those it would go to are leaving
+// as well.
+func (s *Session) Undelivered(elements []byte) {
+	if s.srv.closing.Load() || !s.jid.IsFull() {
+		return
+	}
+	u := undelivered{Batch: Batch{srv: s.srv}, s: s}
+	defer u.Flush()
+	s.srv.guard("undelivered", s, func() { u.giveBack(elements) })
+}
+
+// undelivered is what goes back of one session.
+type undelivered struct {
+	Batch
+	s *Session
+	// copied is how many messages to the bare address come before the next one, of
+	// all that the session was ever given.
+	copied uint64
+}
+
+func (u *undelivered) giveBack(elements []byte) {
+	copies := uint64(0)
+	for el := range u.stanzas(elements) {
+		if el.to == u.s.jid.Bare() && el.kind == Message {
+			copies++
+		}
+	}
+	u.copied = max(u.s.copies.Load(), copies) - copies
+	for el := range u.stanzas(elements) {
+		switch el.kind {
+		case Message:
+			u.message(&el)
+		case IQStanza:
+			if el.typ == "get" || el.typ == "set" {
+				u.refuse(&el)
+			}
+		case PresenceStanza:
+		}
+	}
+}
+
+// returned is a stanza on its way back.
+type returned struct {
+	*xmlscan.Element
+	kind     Kind
+	typ      string
+	from, to jid.JID
+}
+
+// stanzas walks over those elements that are stanzas between addresses.
+func (u *undelivered) stanzas(elements []byte) func(yield func(returned) bool) {
+	return func(yield func(returned) bool) {
+		var scan xmlscan.Scanner
+		scan.Scope([]xmlscan.Attr{{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''}})
+		// What the server wrote itself is limited by the outbox alone.
+		scan.SetLimits(xmlscan.Limits{Bytes: len(elements) + 1, Depth: len(elements) + 1, Attrs: len(elements) + 1})
+		var el xmlscan.Element
+		for rest := elements; len(rest) > 0; {
+			n, err := scan.Next(rest, &el)
+			if err != nil {
+				u.srv.log.Error("undelivered elements cannot be read", "conn", u.s.conn, "err", err)
+				return
+			}
+			rest = rest[n:]
+			kind, ok := kindOf(&el)
+			from, err1 := jid.Parse(el.AttrString("from"))
+			to, err2 := jid.Parse(el.AttrString("to"))
+			if !ok || err1 != nil || err2 != nil {
+				continue
+			}
+			if !yield(returned{Element: &el, kind: kind, typ: el.AttrString("type"), from: from, to: to}) {
+				return
+			}
+		}
+	}
+}
+
+// message sends a message on, or says that it could not be delivered.
+func (u *undelivered) message(el *returned) {
+	bare := !el.to.IsFull()
+	index := u.copied
+	if bare {
+		u.copied++
+	}
+	if el.typ == "error" || el.typ == "headline" {
+		return
+	}
+	takes := func(x *Session) (can, needs bool) {
+		p := x.Presence()
+		can = x != u.s && p != nil && p.Priority >= 0
+		return can, can && !(bare && x.hasCopy(u.s, index))
+	}
+	if !bare {
+		if x := u.srv.registry.get(el.to); x != nil && x != u.s {
+			u.Send(x, el.Raw)
+			return
+		}
+	}
+	taken := false
+	if bare || el.typ == "chat" {
+		for _, x := range u.srv.registry.of(el.to.Bare()) {
+			can, needs := takes(x)
+			taken = taken || can
+			if needs {
+				u.Send(x, el.Raw)
+			}
+		}
+	}
+	if !taken {
+		u.refuse(el)
+	}
+}
+
+// refuse tells the sender, if still there, that nobody took a stanza.
+func (u *undelivered) refuse(el *returned) {
+	sender := u.srv.registry.get(el.from)
+	if sender == nil || sender == u.s {
+		return
+	}
+	st := &Stanza{
+		Batch: &u.Batch, Session: sender, Kind: el.kind, From: el.from, To: el.to,
+		Element: el.Element, Type: el.typ, ID: el.AttrString("id"),
+	}
+	st.Reply(Error(stanza.ServiceUnavailable, ""))
+}
+
+// arrival is where among all sessions one first became available, and how many
+// messages to the bare address the user's others had been given by then; others are
+// known by their Conn.
+type arrival struct {
+	number uint64
+	copies map[string]uint64
+}
+
+// arrived notes that s is available from now on.
+func (s *Session) arrived() {
+	if s.arrival.Load() != nil {
+		return
+	}
+	a := &arrival{number: s.srv.arrivals.Add(1)}
+	for _, other := range s.srv.registry.of(s.jid.Bare()) {
+		if other == s {
+			continue
+		}
+		if a.copies == nil {
+			a.copies = make(map[string]uint64)
+		}
+		a.copies[other.conn] = other.copies.Load()
+	}
+	s.arrival.Store(a)
+}
+
+// hasCopy reports whether s was given the message to the bare address that was the
+// one of that index, from 0, that gone was given.
+func (s *Session) hasCopy(gone *Session, index uint64) bool {
+	a, theirs := s.arrival.Load(), gone.arrival.Load()
+	if a == nil || theirs == nil {
+		return false
+	}
+	if from, ok := a.copies[gone.conn]; ok {
+		return index >= from
+	}
+	// It came before the other one did, or after that had left.
+	return a.number < theirs.number
+}
