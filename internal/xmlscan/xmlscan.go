@@ -139,6 +139,13 @@ func (s *Scanner) Scope(decls []Attr) {
 	s.enclose(decls)
 }
 
+// Document forgets everything and expects elements like Scope, after an XML
+// declaration if there is one.
+func (s *Scanner) Document(decls []Attr) {
+	s.Scope(decls)
+	s.decl = true
+}
+
 func (s *Scanner) enclose(decls []Attr) {
 	s.scope = nil
 	usual := 0 // a bit for each of usualScope

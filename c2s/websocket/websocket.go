@@ -1,0 +1,133 @@
+// Package websocket is the transport of RFC 7395: XMPP over WebSocket (RFC 6455), one
+// element per message.
+//
+// Acceptor is the HTTP edge, which turns a request into a connection. frame.go reads
+// frames, out of whatever pieces they come in; feed.go gives what they say to the
+// session; conn.go is the server.Transport that the core sees. An idle connection holds
+// no buffer, see internal/link.
+package websocket
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"rollcall/conf"
+	"rollcall/internal/forwarded"
+	"rollcall/internal/link"
+	"rollcall/server"
+)
+
+// Config says how connections are served.
+type Config struct {
+	// Origins are those whose pages may connect, apart from the server's own and from
+	// clients that name none: such as "https://example.com", in lower case, or "*" for
+	// any.
+	Origins []string
+	// TrustedProxies may say whose a request is and that it came encrypted.
+	TrustedProxies []netip.Prefix
+	// PingInterval is the silence of a client after which it is asked whether it is
+	// still there; 0 for never. PingTimeout is the time it has to say anything.
+	PingInterval, PingTimeout time.Duration
+	// SeeOtherURI is where new clients are sent instead of being served (RFC 7395
+	// section 3.6.1); empty for nowhere.
+	SeeOtherURI string
+	// Compression offers permessage-deflate.
+	Compression bool
+	// Bench serves load generators that speak drafts of RFC 7395, such as tsung: no
+	// subprotocol, binary frames, <stream:stream> without an end in a frame of its own,
+	// elements without a namespace, an Origin that is just a name. Every frame is
+	// written by itself, and there are no pings.
+	Bench bool
+	// Portable uses a goroutine and a buffer for each connection.
+	Portable bool
+	Limits   conf.Limits
+	Log      *slog.Logger
+}
+
+// Acceptor accepts connections at whatever path it is registered under. Its methods are
+// safe for concurrent use.
+type Acceptor struct {
+	srv      *server.Server
+	listener server.Listener
+	cfg      Config
+	pool     *link.Pool
+	readers  sync.Pool // of *reader
+}
+
+// New returns an Acceptor for a server.
+func New(srv *server.Server, l server.Listener, c Config) *Acceptor {
+	if c.Bench {
+		c.PingInterval = 0
+	}
+	return &Acceptor{
+		srv: srv, listener: l, cfg: c,
+		pool: link.New(link.Config{
+			OutboxBytes: int(c.Limits.OutboxBytes), HandshakeTime: c.Limits.LoginTime,
+			Portable: c.Portable, Log: c.Log,
+		}),
+		readers: sync.Pool{New: func() any { return new(reader) }},
+	}
+}
+
+// Close waits until every connection is gone. The server's Shutdown, which should come
+// before, closes them; those that came too late for it are told system-shutdown here.
+// When ctx ends the connections that are left are cut, and the error says how many.
+func (a *Acceptor) Close(ctx context.Context) error { return a.pool.Close(ctx) }
+
+// subprotocol is the one of RFC 7395 section 3.1.
+const subprotocol = "xmpp"
+
+// handshakeTime bounds how long the answer to a handshake may take to be written.
+const handshakeTime = 10 * time.Second
+
+// ServeHTTP implements http.Handler. Requests that are no handshake of RFC 6455 section
+// 4.2.1 are answered 400, 405 or 426, those without the subprotocol "xmpp" 400, those
+// from pages of other origins 403.
+func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	remote, secure := forwarded.Proxies(a.cfg.TrustedProxies).Client(r)
+	if !a.acceptable(w, r) {
+		a.cfg.Log.Debug("handshake refused", "remote", remote, "method", r.Method, "origin", r.Header.Get("Origin"))
+		return
+	}
+	upgrader := ws.HTTPUpgrader{Timeout: handshakeTime}
+	if offers(r, subprotocol) {
+		upgrader.Protocol = func(name string) bool { return name == subprotocol }
+	}
+	nc, rw, _, err := upgrader.Upgrade(checked(r), w)
+	if err != nil {
+		a.cfg.Log.Debug("handshake", "err", err, "remote", remote)
+		if nc != nil {
+			// Nobody is there to be told that closing failed.
+			_ = nc.Close()
+		}
+		return
+	}
+	// What the client sent ahead is in the buffer, which is given up.
+	early, err := rw.Reader.Peek(rw.Reader.Buffered())
+	if err != nil {
+		a.cfg.Log.Error("handshake", "err", err, "remote", remote)
+	}
+	a.serve(nc, early, server.Info{Kind: "websocket", Remote: remote, Secure: secure})
+}
+
+// serve begins a session on a connection.
+func (a *Acceptor) serve(nc net.Conn, early []byte, info server.Info) {
+	c := &conn{a: a, awaits: true, info: info}
+	c.link.Init(a.pool, nc, c)
+	c.info.Secure = info.Secure || c.link.Secure()
+	c.frames.binary = a.cfg.Bench
+	c.heard.Store(time.Now().UnixNano())
+	c.watched = newWatchdog(c)
+	c.session = a.srv.NewSession(c, &a.listener)
+	if c.watched != nil {
+		c.watched.start()
+	}
+	c.link.Start(early)
+}
