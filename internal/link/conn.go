@@ -24,6 +24,13 @@ type Handler interface {
 	Ended()
 }
 
+// Securer is a Handler that wants to know when a connection is encrypted; read
+// deadlines from before that are forgotten.
+type Securer interface {
+	Handler
+	Secured()
+}
+
 // Conn is one connection.
 //
 // It has two sides. The reading side belongs to whoever runs received, one

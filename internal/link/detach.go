@@ -25,6 +25,7 @@ func (c *Conn) Detach(unread []byte) *Detached {
 	c.p.forget(c)
 	d := &Detached{nc: c.nc, prefix: bytes.Clone(unread)}
 	if s := c.out.secure; s != nil {
+		s.in = bytes.Clone(s.in)
 		s.direct = true
 		d.secure = s
 	}

@@ -189,6 +189,9 @@ func (p *Pool) stop() error {
 	return errors.Join(errs...)
 }
 
+// Run has a worker do j, and does not wait for anything.
+func (p *Pool) Run(j workers.Job) { p.workers.Run(j) }
+
 // Open lists the connections.
 func (p *Pool) Open() []*Conn {
 	p.mu.Lock()

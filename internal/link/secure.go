@@ -98,6 +98,9 @@ func (c *Conn) handshake() error {
 	if err != nil {
 		return &HandshakeError{err}
 	}
+	if h, ok := c.h.(Securer); ok {
+		h.Secured()
+	}
 	c.Flush()
 	return c.unseal(s, nil)
 }

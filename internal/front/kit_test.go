@@ -1,0 +1,228 @@
+package front_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rollcall/internal/front"
+)
+
+// patience is how long a test waits for what should happen at once.
+const patience = 20 * time.Second
+
+var certificate = sync.OnceValues(func() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"http/1.1"},
+	}, nil
+})
+
+// held is a request that a test answers.
+type held struct {
+	*front.Exchange
+	body   string
+	err    error // of reading it
+	remote string
+	secure bool
+	done   chan bool
+}
+
+// house is a Front whose held requests the test gets.
+type house struct {
+	t       testing.TB
+	front   *front.Front
+	address string
+	tls     bool
+	held    chan *held
+	stop    func() error
+}
+
+// Serve implements front.Handler. What the body says first decides: "panic",
+// "now", which is answered at once, "part", of which nothing more is read.
+func (h *house) Serve(x *front.Exchange) {
+	r := &held{Exchange: x, remote: x.Request.RemoteAddr, secure: x.Request.TLS != nil, done: make(chan bool, 2)}
+	x.Done = func(written bool) { r.done <- written }
+	if x.Request.Header.Get("X-Do") == "part" {
+		r.reply("part")
+		return
+	}
+	body, err := io.ReadAll(x.Request.Body)
+	r.body, r.err = string(body), err
+	switch r.body {
+	case "panic":
+		panic("as told")
+	case "now":
+		r.reply("now")
+	default:
+		h.held <- r
+	}
+}
+
+func (r *held) reply(body string) {
+	r.Reply(http.StatusOK, []front.Field{{Name: "Content-Type", Value: "text/plain"}}, []byte(body))
+}
+
+func (h *house) next() *held {
+	h.t.Helper()
+	select {
+	case r := <-h.held:
+		return r
+	case <-time.After(patience):
+		h.t.Fatal("no request")
+		return nil
+	}
+}
+
+func (r *held) expectDone(t testing.TB, want bool) {
+	t.Helper()
+	select {
+	case got := <-r.done:
+		if got != want {
+			t.Errorf("written: %t", got)
+		}
+	case <-time.After(patience):
+		t.Fatal("nobody said how it went")
+	}
+}
+
+func config() front.Config {
+	return front.Config{
+		Paths:      []string{"/held", "/held/"},
+		HeaderTime: patience, BodyTime: patience, ReplyTime: patience, IdleTime: patience,
+		HeaderBytes: 8 << 10, ReplyBytes: 64 << 20, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+func start(t testing.TB, c front.Config) *house {
+	t.Helper()
+	h := &house{t: t, held: make(chan *held, 100), tls: c.TLS != nil}
+	c.Held = h
+	c.Rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "rest %s %s %t", r.Method, r.URL.Path, r.TLS != nil)
+	})
+	h.front = front.New(c)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.address = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- h.front.Serve(ln) }()
+	h.stop = sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return errors.Join(h.front.Shutdown(ctx), <-served)
+	})
+	t.Cleanup(func() {
+		if err := h.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// every runs a test over both kinds of connection, plain and under TLS.
+func every(t *testing.T, c front.Config, f func(t *testing.T, h *house)) {
+	t.Helper()
+	secure, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []struct {
+		name     string
+		tls      *tls.Config
+		portable bool
+	}{{"plain", nil, false}, {"TLS", secure, false}, {"portable", nil, true}, {"portable TLS", secure, true}} {
+		t.Run(kind.name, func(t *testing.T) {
+			c.TLS, c.Portable = kind.tls, kind.portable
+			f(t, start(t, c))
+		})
+	}
+}
+
+// peer is a client that says what it likes.
+type peer struct {
+	net.Conn
+	t  testing.TB
+	in *bufio.Reader
+}
+
+func (h *house) dial() *peer {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { nc.Close() })
+	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
+		h.t.Fatal(err)
+	}
+	if h.tls {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+	}
+	return &peer{Conn: nc, t: h.t, in: bufio.NewReader(nc)}
+}
+
+func (p *peer) send(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p, text); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// expect reads one response.
+func (p *peer) expect(status int, body string) *http.Response {
+	p.t.Helper()
+	r, err := http.ReadResponse(p.in, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	got, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != status || !strings.Contains(string(got), body) {
+		p.t.Fatalf("status %d, %v, %q; want %d, %q", r.StatusCode, err, got, status, body)
+	}
+	return r
+}
+
+// expectEnd reads to the end of the connection.
+func (p *peer) expectEnd() {
+	p.t.Helper()
+	rest, err := io.ReadAll(p.in)
+	if err != nil || len(rest) > 0 {
+		p.t.Errorf("at the end: %v, %q", err, rest)
+	}
+}
+
+// post is a request with a body.
+func post(body string, lines ...string) string {
+	return fmt.Sprintf("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s",
+		len(body), strings.Join(append(lines, ""), "\r\n"), body)
+}
