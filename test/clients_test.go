@@ -94,6 +94,18 @@ func strophe(t *testing.T, url string, args ...string) {
 		"--inactivity", seconds(clientInactivity), "--grace", seconds(clientGrace)}, args...)...)
 }
 
+// TestStropheReload is a page with strophe.js's keepalive that is loaded again.
+func TestStropheReload(t *testing.T) {
+	a := startForClients(t)
+	_, http := a.Addresses()
+	reload(t, fmt.Sprintf("http://%s", http[0]))
+}
+
+func reload(t *testing.T, url string) {
+	t.Helper()
+	run(t, "strophe", "node", "reload.mjs", "--url", url, "--grace", seconds(clientGrace))
+}
+
 // TestDemoPage is the demo page in two tabs of Chromium. Its screenshots stay
 // where ROLLCALL_SCREENSHOTS says.
 func TestDemoPage(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -201,11 +200,8 @@ func (n node) http() net.Addr {
 // caller is a session through nginx.
 type caller struct {
 	*boshclient.Client
-	jid string
-
-	mu       sync.Mutex
-	requests int64
-	echoes   chan string // the ids of messages that came
+	jid    string
+	echoes chan string // the ids of messages that came
 }
 
 func call(ctx context.Context, url, resource string) (*caller, error) {
@@ -342,4 +338,11 @@ func TestNginxStrophe(t *testing.T) {
 	a := startForClients(t, behindNginx)
 	_, http := a.Addresses()
 	strophe(t, startNginx(t, http[0]))
+}
+
+// TestNginxReload is what TestStropheReload is, through nginx.
+func TestNginxReload(t *testing.T) {
+	a := startForClients(t, behindNginx)
+	_, http := a.Addresses()
+	reload(t, startNginx(t, http[0]))
 }

@@ -13,8 +13,10 @@ const FILES = {
   '/strophe.js': ['node_modules/strophe.js/dist/strophe.umd.min.js', 'text/javascript; charset=utf-8'],
 };
 
-// Serves the page on a free port of loopback.
+// Serves the page on a free port of loopback. hold(path) makes the next request for
+// a file wait: requested resolves when it has come, release() lets it go on.
 export async function servePage() {
+  const held = new Map();
   const server = createServer(async (request, response) => {
     const [file, type] = FILES[request.url] ?? [];
     if (!file) {
@@ -22,13 +24,32 @@ export async function servePage() {
       return;
     }
     const content = await readFile(fileURLToPath(new URL(file, import.meta.url)));
-    response.writeHead(200, { 'Content-Type': type }).end(content);
+    const wait = held.get(request.url);
+    if (wait) {
+      held.delete(request.url);
+      wait.come.resolve();
+      await wait.go.promise;
+    }
+    response.writeHead(200, { 'Content-Type': type, 'Cache-Control': 'no-store' }).end(content);
   });
+  const hold = (path) => {
+    const [come, go] = [deferred(), deferred()];
+    held.set(path, { come, go });
+    return { requested: come.promise, release: go.resolve };
+  };
   await new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', resolve);
   });
-  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
+  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close(), hold };
+}
+
+function deferred() {
+  const made = {};
+  made.promise = new Promise((resolve) => {
+    made.resolve = resolve;
+  });
+  return made;
 }
 
 export class Tab {
@@ -54,6 +75,16 @@ export class Tab {
   login(options = {}) {
     const given = [this.#service, this.jid, options.password ?? this.account.password, options];
     return this.page.evaluate((a) => client.connect(...a), given);
+  }
+
+  // What login was, for a page that is loaded again.
+  restore() {
+    return this.page.evaluate((a) => client.restore(...a), [this.#service, this.jid]);
+  }
+
+  // Logs in, now and whenever the connection ends.
+  stay() {
+    return this.page.evaluate((a) => client.stay(...a), [this.#service, this.jid, this.account.password]);
   }
 
   // Calls a method of the client in the page.

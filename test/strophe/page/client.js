@@ -4,17 +4,18 @@
 
 const LOGIN_TIME = 20_000;
 const IQ_TIME = 15_000;
+const RECEIVED = 'received';
 
 class Client {
   events = [];
   #waiting = new Set();
 
-  // Resolves with the name of the mechanism when logged in.
-  connect(service, jid, password, { mechanism, withCredentials } = {}) {
-    const options = { withCredentials: withCredentials === true };
+  // Resolves with the name of the mechanism when logged in. With keepalive, a page
+  // that is loaded again can restore the session.
+  connect(service, jid, password, { mechanism, withCredentials, keepalive } = {}) {
+    const options = { withCredentials: withCredentials === true, keepalive: keepalive === true };
     if (mechanism) options.mechanisms = [Strophe[mechanism]];
-    const connection = new Strophe.Connection(service, options);
-    this.connection = connection;
+    const connection = this.#open(service, options);
     let used = '';
     connection.rawOutput = (data) => {
       used = /<auth [^>]*mechanism=["']([^"']+)/.exec(data)?.[1] ?? used;
@@ -23,20 +24,77 @@ class Client {
       const offered = [...data.matchAll(/<mechanism>([^<]+)</g)].map((match) => match[1]);
       if (offered.length > 0) this.offered = offered;
     };
+    return this.#begin((callback) => connection.connect(jid, password, callback)).then(() => used);
+  }
+
+  // Goes on with the session of the page before this one in the same tab.
+  restore(service, jid) {
+    const connection = this.#open(service, { keepalive: true });
+    return this.#begin((callback) => connection.restore(jid, callback));
+  }
+
+  // What a page before or after this one in the same tab can know of the session.
+  session() {
+    return JSON.parse(sessionStorage.getItem('strophe-bosh-session'));
+  }
+
+  // Connects, and again whenever the connection ends, as applications do: after half
+  // a second, then after twice as long each time, up to 5 s. What it waits for within
+  // a session or a login, strophe.js decides.
+  stay(service, jid, password) {
+    const connection = this.#open(service, {});
+    let failures = 0;
+    const connect = () => {
+      connection.reset();
+      connection.connect(jid, password, (status, condition) => {
+        const name = this.#status(status, condition);
+        if (name === 'CONNECTED') {
+          failures = 0;
+          this.#listen();
+          this.presence();
+        } else if (name === 'DISCONNECTED') {
+          setTimeout(connect, Math.min(500 * 2 ** failures++, 5000));
+        }
+      });
+    };
+    connect();
+  }
+
+  #open(service, options) {
+    this.connection = new Strophe.Connection(service, options);
+    return this.connection;
+  }
+
+  // Resolves when there is a session.
+  #begin(start) {
     return new Promise((resolve, reject) => {
       setTimeout(() => reject(new Error('the login takes too long')), LOGIN_TIME);
-      connection.connect(jid, password, (status, condition) => {
-        const name = Object.keys(Strophe.Status).find((key) => Strophe.Status[key] === status);
-        this.#add({ kind: 'status', name, condition: condition ?? '' });
-        if (name === 'CONNECTED') {
-          connection.addHandler((stanza) => this.#presence(stanza), null, 'presence');
-          connection.addHandler((stanza) => this.#message(stanza), null, 'message');
-          resolve(used);
+      start((status, condition) => {
+        const name = this.#status(status, condition);
+        if (name === 'CONNECTED' || name === 'ATTACHED') {
+          this.#listen();
+          resolve();
         } else if (['AUTHFAIL', 'CONNFAIL', 'ERROR', 'CONNTIMEOUT', 'DISCONNECTED'].includes(name)) {
           reject(new Error(`${name} ${condition ?? ''}`));
         }
       });
     });
+  }
+
+  #status(status, condition) {
+    const name = Object.keys(Strophe.Status).find((key) => Strophe.Status[key] === status);
+    this.#add({ kind: 'status', name, condition: condition ?? '' });
+    return name;
+  }
+
+  #listen() {
+    this.connection.addHandler((stanza) => this.#presence(stanza), null, 'presence');
+    this.connection.addHandler((stanza) => this.#message(stanza), null, 'message');
+  }
+
+  // The ids of the messages that all pages of this tab have received.
+  received() {
+    return JSON.parse(sessionStorage.getItem(RECEIVED) ?? '[]');
   }
 
   presence(show) {
@@ -125,6 +183,9 @@ class Client {
   }
 
   #message(stanza) {
+    // Pages after this one in the same tab know it, too.
+    const known = JSON.parse(sessionStorage.getItem(RECEIVED) ?? '[]');
+    sessionStorage.setItem(RECEIVED, JSON.stringify([...known, stanza.getAttribute('id')]));
     this.#add({
       kind: 'message',
       from: stanza.getAttribute('from'),
