@@ -178,6 +178,7 @@ func converse(t *testing.T, all []*talker, l *ledger, messages int) {
 // TestBOSH: many clients talk over a network that does everything wrong. Every
 // message comes once and in the order of its pair, and every session is kept.
 func TestBOSH(t *testing.T) {
+	t.Parallel()
 	h := start(t, *clientsFlag, func(c *conf.Config) { c.BOSH.Hold = 2 })
 	p, err := proxy.ListenHTTP(proxy.HTTPConfig{
 		Target: h.http(), Seed: *seedFlag, Faults: trouble.Times(*troubleFlag), MaxDelay: 150 * time.Millisecond,
@@ -201,6 +202,26 @@ func TestBOSH(t *testing.T) {
 	}()
 	converse(t, all, l, *messagesFlag)
 	took := time.Since(began)
+	check(t, h, all, l, took)
+	depart(t, h, all, l)
+	counts := p.Counts()
+	t.Logf("what went wrong: %v", counts)
+	for f := range trouble {
+		if counts[f] == 0 {
+			t.Errorf("seed %d: %s never happened", *seedFlag, f)
+		}
+	}
+	if counts[proxy.Overtaken] == 0 {
+		t.Errorf("seed %d: no request was overtaken", *seedFlag)
+	}
+	if n := counts[proxy.Broken]; n > 0 {
+		t.Errorf("seed %d: the server broke %d connections", *seedFlag, n)
+	}
+}
+
+// check makes sure that nothing is missing, neither messages nor sessions.
+func check(t *testing.T, h *house, all []*talker, l *ledger, took time.Duration) {
+	t.Helper()
 	lost, duplicated, disordered := l.totals()
 	if lost+duplicated+disordered+len(l.faults) > 0 {
 		t.Errorf("seed %d: %d lost, %d duplicated, %d out of order: %.20q", *seedFlag, lost, duplicated, disordered, l.faults)
@@ -220,20 +241,6 @@ func TestBOSH(t *testing.T) {
 	}
 	t.Logf("seed %d: %d messages of %d clients in %v: %d lost, %d duplicated, %d out of order; %d requests, %d retries (%d after a timeout)",
 		*seedFlag, *messagesFlag, *clientsFlag, took.Round(time.Millisecond), lost, duplicated, disordered, sum.Requests, sum.Retries, sum.Timeouts)
-	depart(t, h, all, l)
-	counts := p.Counts()
-	t.Logf("what went wrong: %v", counts)
-	for f := range trouble {
-		if counts[f] == 0 {
-			t.Errorf("seed %d: %s never happened", *seedFlag, f)
-		}
-	}
-	if counts[proxy.Overtaken] == 0 {
-		t.Errorf("seed %d: no request was overtaken", *seedFlag)
-	}
-	if n := counts[proxy.Broken]; n > 0 {
-		t.Errorf("seed %d: the server broke %d connections", *seedFlag, n)
-	}
 }
 
 // depart has everybody log out, over the same network; nothing comes with that
