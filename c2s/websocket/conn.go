@@ -30,6 +30,7 @@ type conn struct {
 	awaits bool             // the next element has to be the client's header
 	lost   bool             // nothing more can be told
 	left   bool             // the peer sent its close frame
+	mute   bool             // no header is sent any more, and what is no good WebSocket is told nothing
 	status ws.StatusCode    // to close with, 0 for what the reason of the end says
 	stream *xmlscan.Scanner // of a client that speaks a draft, otherwise nil
 
@@ -47,6 +48,9 @@ func (c *conn) Info() server.Info { return c.info }
 
 // Open implements server.Transport.
 func (c *conn) Open(h server.StreamHeader) {
+	if c.mute {
+		return
+	}
 	c.opened, c.host = true, h.From
 	// A header does not count against a slow reader: nothing else was said yet.
 	_, _ = c.link.Queue(c.appendOpen(nil, h))
@@ -56,10 +60,19 @@ func (c *conn) Open(h server.StreamHeader) {
 // Write implements server.Transport: one element is one frame (RFC 7395 section 3.3.3).
 // The core declares on every element the namespaces that it uses.
 func (c *conn) Write(el []byte) error {
-	var head [10]byte
-	flush, err := c.link.Queue(appendHeader(head[:0], ws.OpText, len(el)), el)
-	if err != nil {
+	var flush bool
+	var err error
+	if c.frames.deflate && len(el) >= compressFrom {
+		flush, err = c.writePacked(el)
+	} else {
+		var head [10]byte
+		flush, err = c.link.Queue(appendHeader(head[:0], ws.OpText, len(el)), el)
+	}
+	switch {
+	case errors.Is(err, link.ErrFull):
 		return server.ErrOutboxFull
+	case err != nil:
+		return err
 	}
 	if flush {
 		c.link.Flush()
@@ -107,17 +120,11 @@ func (c *conn) appendEnd(dst []byte, cl server.Close) []byte {
 	if status == 0 {
 		status = statusOf(cl)
 	}
-	switch status {
-	case ws.StatusProtocolError, ws.StatusUnsupportedData, ws.StatusInvalidFramePayloadData:
-		// What the peer does not do by the rules, it need not understand either (RFC
-		// 6455 section 7.1.7).
-		return appendClose(dst, status)
-	}
-	if c.left {
-		return appendClose(dst, status)
-	}
 	condition := cl.Condition()
-	if !c.opened && condition != "" {
+	if c.left || c.mute && condition != seeOtherHost {
+		return appendClose(dst, status)
+	}
+	if !c.opened && !c.mute && condition != "" {
 		// A restarted stream is told about errors like a new one (RFC 6120 section
 		// 4.9.1.2).
 		dst = c.appendOpen(dst, server.StreamHeader{ID: rand.Text(), From: c.host, Version: "1.0"})

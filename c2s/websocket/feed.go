@@ -68,7 +68,7 @@ func (c *conn) messages(turn *server.Turn, data []byte) (ponged bool) {
 			c.closed(turn, ev.payload)
 			outcome = server.Done
 		default:
-			outcome = c.message(turn, rd, ev.payload)
+			outcome = c.message(turn, rd, ev)
 		}
 		if outcome == server.Done {
 			return ponged
@@ -84,6 +84,10 @@ func (c *conn) fail(turn *server.Turn, err error) {
 		c.status = f.code
 		if f.code == ws.StatusMessageTooBig {
 			condition = stream.PolicyViolation
+		} else {
+			// Who breaks the rules of WebSocket need not understand XMPP (RFC 6455
+			// section 7.1.7).
+			c.mute = true
 		}
 	}
 	turn.Close(server.StreamError(condition, err))
@@ -102,7 +106,17 @@ func (c *conn) closed(turn *server.Turn, payload []byte) {
 }
 
 // message gives the session what a message says.
-func (c *conn) message(turn *server.Turn, rd *reader, text []byte) server.Outcome {
+func (c *conn) message(turn *server.Turn, rd *reader, ev event) server.Outcome {
+	text := ev.payload
+	if ev.packed {
+		p := c.a.packers.Get().(*packer)
+		defer c.a.packers.Put(p)
+		var err error
+		if text, err = p.expand(text, ev.op == ws.OpText, turn.MaxElement()); err != nil {
+			c.fail(turn, err)
+			return server.Done
+		}
+	}
 	if c.a.cfg.Bench {
 		return c.lax(turn, rd, text)
 	}
@@ -171,6 +185,7 @@ func (c *conn) element(turn *server.Turn, el *xmlscan.Element) server.Outcome {
 func (c *conn) open(turn *server.Turn, el *xmlscan.Element) server.Outcome {
 	c.awaits = false
 	if c.a.cfg.SeeOtherURI != "" {
+		c.mute = true // section 3.4: it is <open/> or <close/>
 		return refuse(turn, stream.Error{Err: seeOtherHost}, nil)
 	}
 	return turn.Open(server.StreamHeader{

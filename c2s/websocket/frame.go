@@ -21,10 +21,11 @@ func broken(cause string) *failure { return &failure{ws.StatusProtocolError, cau
 
 // event is what a parser found: a whole message, or a control frame. op is
 // ws.OpText or ws.OpBinary for messages, ws.OpContinuation when there is nothing yet.
-// The payload is unmasked.
+// The payload is unmasked, and still compressed when packed is set.
 type event struct {
 	op      ws.OpCode
 	payload []byte
+	packed  bool
 }
 
 // maxHeader is the length in bytes of the longest header of a masked frame.
@@ -34,7 +35,8 @@ const maxHeader = 14
 // buffer of its own unless a frame or message has begun that is not complete. The zero
 // parser is ready.
 type parser struct {
-	binary bool // messages are accepted
+	binary  bool // messages are accepted
+	deflate bool // messages may be compressed
 
 	head [maxHeader]byte // the beginning of an incomplete header
 	have int             // how much of it
@@ -44,6 +46,7 @@ type parser struct {
 	got    int    // bytes of its payload
 	ctl    []byte // payload of a control frame of which not all came at once
 	first  ws.OpCode
+	packed bool   // the message is compressed
 	msg    []byte // of a message of which not all came at once
 	valid  int    // bytes of msg that are known to be UTF-8
 	inside bool   // a fragmented message
@@ -53,7 +56,8 @@ type parser struct {
 // bytes of data are done with; the next call gets what follows them. The event's
 // payload may alias data, which is changed, and lasts until the next call. An event
 // without op means that all of data was used up. No message may be longer than max
-// bytes: that is known from the header, before anything is kept. An error is a *failure,
+// bytes, or not much when it is compressed: that is known from the header, before
+// anything is kept. An error is a *failure,
 // and the end.
 func (p *parser) next(data []byte, max int) (ev event, n int, err error) {
 	for {
@@ -155,6 +159,10 @@ func (p *parser) admit(max int) error {
 	if p.inside {
 		state = state.Set(ws.StateFragmented)
 	}
+	packed := p.deflate && p.h.Rsv&4 != 0 && (p.h.OpCode == ws.OpText || p.h.OpCode == ws.OpBinary)
+	if packed {
+		p.h.Rsv &^= 4 // RFC 7692 section 6: RSV1 of a message's first frame
+	}
 	if err := ws.CheckHeader(p.h, state); err != nil {
 		return broken(err.Error())
 	}
@@ -164,11 +172,14 @@ func (p *parser) admit(max int) error {
 	if p.h.OpCode == ws.OpBinary && !p.binary {
 		return &failure{ws.StatusUnsupportedData, "binary message"}
 	}
+	if p.h.OpCode != ws.OpContinuation {
+		p.first, p.packed = p.h.OpCode, packed
+	}
+	if p.packed {
+		max = maxPacked(max)
+	}
 	if p.h.Length > int64(max-len(p.msg)) {
 		return &failure{ws.StatusMessageTooBig, "message too long"}
-	}
-	if p.h.OpCode != ws.OpContinuation {
-		p.first = p.h.OpCode
 	}
 	return nil
 }
@@ -189,7 +200,7 @@ func (p *parser) payload(part []byte) (event, error) {
 			return event{}, nil
 		}
 		p.ctl = nil
-		return event{op, part}, nil
+		return event{op: op, payload: part}, nil
 	}
 	final := whole && p.h.Fin
 	p.inside = !final && (p.inside || whole)
@@ -198,7 +209,7 @@ func (p *parser) payload(part []byte) (event, error) {
 		p.msg = append(p.msg, part...)
 		part = p.msg
 	}
-	if p.first == ws.OpText {
+	if p.first == ws.OpText && !p.packed {
 		p.valid += validUTF8(part[p.valid:])
 		if p.valid < len(part) && (final || utf8.FullRune(part[p.valid:])) {
 			return event{}, &failure{ws.StatusInvalidFramePayloadData, "text is not UTF-8"}
@@ -208,7 +219,7 @@ func (p *parser) payload(part []byte) (event, error) {
 		return event{}, nil
 	}
 	p.msg, p.valid = nil, 0
-	return event{p.first, part}, nil
+	return event{p.first, part, p.packed}, nil
 }
 
 // validUTF8 is the length of the longest beginning of b that is UTF-8.

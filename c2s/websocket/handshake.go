@@ -87,7 +87,8 @@ func checked(r *http.Request) *http.Request {
 		Method: r.Method, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Host: r.Host,
 		Header: http.Header{
 			"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
-			"Sec-Websocket-Key": r.Header["Sec-Websocket-Key"],
+			"Sec-Websocket-Key":        r.Header["Sec-Websocket-Key"],
+			"Sec-Websocket-Extensions": r.Header["Sec-Websocket-Extensions"],
 		},
 	}
 	if offers(r, subprotocol) {

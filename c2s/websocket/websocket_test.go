@@ -142,7 +142,7 @@ func TestSeeOther(t *testing.T) {
 	h := start(t, options{Config: websocket.Config{SeeOtherURI: "wss://b.example.com/?a=1&b=\"2\""}})
 	p := h.dial()
 	p.send(open)
-	p.expect("<open "+framing+" id=...", "<close "+framing+` see-other-uri="wss://b.example.com/?a=1&amp;b=&quot;2&quot;" />`)
+	p.expect("<close " + framing + ` see-other-uri="wss://b.example.com/?a=1&amp;b=&quot;2&quot;" />`)
 	p.expectClosing(ws.StatusNormalClosure)
 	h.expectClose("stream-error")
 }
