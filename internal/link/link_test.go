@@ -1,0 +1,351 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rollcall/internal/link"
+)
+
+// patience is how long a test waits for what should happen at once.
+const patience = 20 * time.Second
+
+var certificate = sync.OnceValues(func() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, nil
+})
+
+// server is the near end of one connection, whose bytes do gives their meaning.
+type server struct {
+	link.Conn
+	do     func(s *server, data string)
+	errs   chan error
+	sent   chan struct{}
+	broken chan error
+	asked  chan struct{}
+	ended  chan struct{}
+}
+
+func newServer(do func(*server, string)) *server {
+	return &server{
+		do: do, errs: make(chan error, 1), sent: make(chan struct{}, 100),
+		broken: make(chan error, 1), asked: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+}
+
+func (s *server) Received(data []byte, err error) {
+	if err != nil {
+		s.errs <- err
+		s.Close(nil, time.Second)
+		return
+	}
+	s.do(s, string(data))
+}
+
+func (s *server) Sent()            { s.sent <- struct{}{} }
+func (s *server) Broken(err error) { s.broken <- err; s.Close(nil, time.Second) }
+func (s *server) Shutdown()        { s.asked <- struct{}{}; s.Close([]byte("bye"), patience) }
+func (s *server) Ended()           { close(s.ended) }
+
+func wait[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatal("nothing happens")
+	}
+	return v
+}
+
+// every runs a test over both kinds of connection, plain and under TLS.
+func every(t *testing.T, c link.Config, f func(t *testing.T, p *link.Pool, connect func(s *server) net.Conn)) {
+	t.Helper()
+	c.HandshakeTime, c.Log = patience, slog.New(slog.DiscardHandler)
+	secure, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []struct {
+		name     string
+		tls      *tls.Config
+		portable bool
+	}{{"plain", nil, false}, {"TLS", secure, false}, {"portable", nil, true}, {"portable TLS", secure, true}} {
+		t.Run(kind.name, func(t *testing.T) {
+			c.Portable = kind.portable
+			p := link.New(c)
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			f(t, p, func(s *server) net.Conn {
+				client, err := net.Dial("tcp", ln.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { client.Close() })
+				if err := client.SetDeadline(time.Now().Add(patience)); err != nil {
+					t.Fatal(err)
+				}
+				nc, err := ln.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Init(p, nc, s)
+				if kind.tls != nil {
+					s.StartTLS(kind.tls)
+					client = tls.Client(client, &tls.Config{InsecureSkipVerify: true})
+				}
+				s.Start(nil)
+				return client
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := p.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func say(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expect(t *testing.T, c net.Conn, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c, got); err != nil || string(got) != want {
+		t.Fatalf("%q, %v; want %q", got[:n], err, want)
+	}
+}
+
+var limits = link.Config{OutboxBytes: 1 << 20}
+
+// echo says everything again.
+func echo(t *testing.T) func(*server, string) {
+	return func(s *server, data string) {
+		if _, err := s.Queue([]byte("<"), []byte(data), []byte(">")); err != nil {
+			t.Error(err)
+		}
+		s.Flush()
+	}
+}
+
+func TestEcho(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		s := newServer(echo(t))
+		c := connect(s)
+		for range 3 {
+			say(t, c, "hello")
+			expect(t, c, "<hello>")
+			wait(t, s.sent)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(t, s.errs); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		wait(t, s.ended)
+	})
+}
+
+// A connection changes hands, by way of one who waits for it as usual.
+func TestDetach(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		taken := make(chan *link.Detached, 1)
+		first := newServer(func(s *server, data string) { taken <- s.Detach([]byte(data)) })
+		c := connect(first)
+		for range 2 {
+			say(t, c, "unread")
+			d := wait(t, taken)
+			expect(t, d, "unread")
+			if (d.TLS() != nil) != first.Secure() {
+				t.Errorf("TLS: %v", d.TLS())
+			}
+			say(t, c, "read")
+			expect(t, d, "read")
+			say(t, d, "written")
+			expect(t, c, "written")
+			// With something early for the next one, and something that it reads.
+			second := newServer(nil)
+			second.do = func(s *server, data string) {
+				if data == "leave" {
+					taken <- s.Detach(nil)
+					return
+				}
+				echo(t)(s, data)
+			}
+			second.Init(p, d, second)
+			second.Start([]byte("early"))
+			expect(t, c, "<early>")
+			say(t, c, "hello")
+			expect(t, c, "<hello>")
+			say(t, c, "leave")
+			d = wait(t, taken)
+			first = newServer(first.do)
+			first.Init(p, d, first)
+			first.Start(nil)
+		}
+		say(t, c, "last")
+		d := wait(t, taken)
+		if err := d.CloseWrite(); err != nil {
+			t.Error(err)
+		}
+		if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
+			t.Errorf("%v, %q", err, rest)
+		}
+		if err := d.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// ReadMore waits, also under TLS, and obeys the deadline.
+func TestReadMore(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		more := make(chan error, 1)
+		s := newServer(func(s *server, data string) {
+			buf := make([]byte, 100)
+			for !strings.HasSuffix(data, "end") {
+				n, err := s.ReadMore(buf)
+				if err != nil {
+					more <- err
+					return
+				}
+				data += string(buf[:n])
+			}
+			echo(t)(s, data)
+		})
+		c := connect(s)
+		for range 2 {
+			for _, part := range []string{"a", "b", "c", "end"} {
+				say(t, c, part)
+			}
+			expect(t, c, "<abcend>")
+		}
+		if err := s.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		say(t, c, "x")
+		var timeout net.Error
+		select {
+		case err := <-more:
+			if !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Error(err)
+			}
+		case err := <-s.errs: // before the first byte was read
+			if !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Fatal("the deadline does not matter")
+		}
+		c.Close()
+	})
+}
+
+// Much for a slow reader arrives whole; more is refused.
+func TestBackpressure(t *testing.T) {
+	every(t, link.Config{OutboxBytes: 8 << 20, WriteTime: patience}, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		piece := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
+		queued := make(chan int, 1)
+		s := newServer(func(s *server, _ string) {
+			n := 0
+			for {
+				flush, err := s.Queue(piece)
+				if err != nil {
+					if !errors.Is(err, link.ErrFull) {
+						t.Error(err)
+					}
+					break
+				}
+				n += len(piece)
+				if flush {
+					s.Flush()
+				}
+			}
+			s.Flush()
+			queued <- n
+		})
+		c := connect(s)
+		say(t, c, "go")
+		n := wait(t, queued)
+		if n < 6<<20 { // cipher text is longer
+			t.Errorf("only %d bytes may wait", n)
+		}
+		for range n / len(piece) {
+			expect(t, c, string(piece))
+		}
+		wait(t, s.sent)
+		c.Close()
+	})
+}
+
+// A peer that takes nothing is given up after the time to write.
+func TestWriteTime(t *testing.T) {
+	every(t, link.Config{OutboxBytes: 64 << 20, WriteTime: 50 * time.Millisecond}, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		s := newServer(func(s *server, _ string) {
+			if _, err := s.Queue(make([]byte, 32<<20)); err != nil {
+				t.Error(err)
+			}
+			s.Flush()
+		})
+		c := connect(s)
+		say(t, c, "go")
+		if err := wait(t, s.broken); !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "timeout") {
+			t.Error(err)
+		}
+		wait(t, s.ended)
+	})
+}
+
+// The Pool's end ends every connection, also one that comes too late.
+func TestPoolCloses(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		s := newServer(echo(t))
+		c := connect(s)
+		say(t, c, "hello")
+		expect(t, c, "<hello>")
+		closed := make(chan error, 1)
+		go func() { closed <- p.Close(t.Context()) }()
+		wait(t, s.asked)
+		expect(t, c, "bye")
+		late := newServer(echo(t))
+		l := connect(late)
+		wait(t, late.asked)
+		l.Close()
+		wait(t, late.ended)
+		c.Close()
+		if err := wait(t, closed); err != nil {
+			t.Error(err)
+		}
+		wait(t, s.ended)
+	})
+}
