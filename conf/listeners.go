@@ -172,12 +172,9 @@ func (ls *listeners) http(path string, l *HTTPListener) {
 
 // served checks what a listener serves.
 func (ls *listeners) served(path string, l *HTTPListener, exposed bool) {
-	switch {
-	case !l.BOSH && !l.WebSocket:
+	if !l.BOSH && !l.WebSocket {
 		ls.add(path+".bosh", "this listener serves nothing: write bosh: true or websocket: true, or remove the listener")
 		return
-	case l.Demo && !l.BOSH:
-		ls.add(path+".demo", "the demo page needs bosh: true on its listener")
 	}
 	if l.Prebind && !l.BOSH {
 		ls.add(path+".prebind", "what is prebound is a BOSH session: say bosh: true, or remove it")

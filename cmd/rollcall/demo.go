@@ -40,7 +40,7 @@ func demoCommand() *cobra.Command {
 			"in two projects, and a web page to try it with.",
 		Args: cobra.NoArgs,
 	}
-	httpPort := cmd.Flags().Int("http", 5280, "port of the page and of BOSH; 0 for any free one")
+	httpPort := cmd.Flags().Int("http", 5280, "port of the page, of BOSH and of WebSocket; 0 for any free one")
 	tcpPort := cmd.Flags().Int("tcp", 5222, "port of XMPP over TCP; 0 for any free one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return runDemo(cmd.Context(), cmd.OutOrStdout(), *httpPort, *tcpPort)
@@ -106,6 +106,7 @@ func describeDemo(out io.Writer, a *app.App, dir string) error {
 	}
 	fmt.Fprintf(w, "\n  XMPP over TCP, STARTTLS\t%s\n", tcp[0])
 	fmt.Fprintf(w, "  BOSH\thttp://%s/http-bind\n", http[0])
+	fmt.Fprintf(w, "  WebSocket\tws://%s/xmpp-websocket\n", http[0])
 	fmt.Fprintf(w, "  Metrics\thttp://%s/metrics\n", a.MetricsAddress())
 	fmt.Fprintf(w, "  Data (removed at the end)\t%s\n\n", dir)
 	for _, p := range demoPeople.projects {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/cmd/rollcall/app"
+	"rollcall/conf"
 )
 
 func serveCommand() *cobra.Command {
@@ -30,7 +31,7 @@ func serveCommand() *cobra.Command {
 			return err
 		}
 		log := newLog(stderr(), c.Log)
-		o := app.Options{Config: c, Log: log}
+		o := app.Options{Config: c, Log: log, PrebindKey: os.Getenv(conf.PrebindKeyVariable)}
 		if *record != "" {
 			recorder, done, err := recordTo(*record)
 			if err != nil {

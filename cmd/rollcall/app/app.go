@@ -35,6 +35,8 @@ type Options struct {
 	Users []demo.User
 	// Modules are started after those that the configuration turns on.
 	Modules []server.Module
+	// PrebindKey is the value of the environment variable conf.PrebindKeyVariable.
+	PrebindKey string
 	// Tap is server.Config.Tap.
 	Tap func(server.TapEvent)
 }
@@ -156,7 +158,7 @@ func (a *App) listen() error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
-	ln, err := a.serveHTTP(c.Listen.Metrics, mux, nil, nil)
+	ln, err := a.serveHTTP(c.Listen.Metrics, mux, nil)
 	if err != nil {
 		return err
 	}

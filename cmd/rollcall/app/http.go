@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"rollcall/bosh"
+	"rollcall/c2s/websocket"
 	"rollcall/cmd/rollcall/demo"
 	"rollcall/conf"
+	"rollcall/internal/hostmeta"
 	"rollcall/server"
 )
 
@@ -26,35 +29,43 @@ const bodyTime = 10 * time.Second
 // BOSH clients pause between two.
 const idleTime = 75 * time.Second
 
+// Where clients find what a listener serves.
+const (
+	boshPath      = "/http-bind"
+	prebindPath   = "/prebind"
+	websocketPath = "/xmpp-websocket"
+)
+
 func (a *App) listenHTTP(l conf.HTTPListener) error {
 	proxies, err := conf.Prefixes(l.TrustedProxies)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	var door *bosh.Handler
+	var enders []ender
 	if l.BOSH {
-		b := a.o.Config.BOSH
-		door = bosh.New(a.srv, server.Listener{PlainWithoutTLS: l.PlainWithoutTLS}, bosh.Config{
-			Wait: b.Wait, Inactivity: b.Inactivity, MaxPause: b.MaxPause, Polling: b.Polling,
-			Hold: b.Hold, Origins: b.Origins, TrustedProxies: proxies, Limits: a.o.Config.Limits, Log: a.o.Log,
-		})
-		mux.Handle("/http-bind", door)
-		mux.Handle("/http-bind/{$}", door)
+		door, err := a.serveBOSH(mux, l, proxies)
+		if err != nil {
+			return err
+		}
+		enders = append(enders, door.Shutdown)
+	}
+	if l.WebSocket {
+		enders = append(enders, a.serveWebSocket(mux, l, proxies).Close)
+	}
+	if l.HostMeta {
+		h := hostmeta.Handler(hostMeta(l, proxies))
+		mux.Handle(hostmeta.XMLPath, h)
+		mux.Handle(hostmeta.JSONPath, h)
 	}
 	if l.Demo {
-		mux.Handle("/", demo.Handler(demo.Config{
-			Domain:      a.o.Config.Hosts[0],
-			ServiceHost: conf.ServiceHost(a.o.Config.Modules.Projects.Host, a.o.Config.Hosts[0]),
-			Transports:  []demo.Transport{{Kind: "bosh", URL: "/http-bind", Label: "BOSH"}},
-			Users:       a.o.Users,
-		}))
+		mux.Handle("/", a.demo(l))
 	}
 	var secure *tls.Config
 	if l.TLS == conf.TLSDirect {
 		secure = a.certs.Config(a.o.Config.TLS, "http/1.1")
 	}
-	ln, err := a.serveHTTP(l.Address, mux, secure, door)
+	ln, err := a.serveHTTP(l.Address, mux, secure, enders...)
 	if err != nil {
 		return err
 	}
@@ -63,8 +74,70 @@ func (a *App) listenHTTP(l conf.HTTPListener) error {
 	return nil
 }
 
-// serveHTTP serves until Shutdown; door, if any, answers what it holds first.
-func (a *App) serveHTTP(address string, h http.Handler, secure *tls.Config, door *bosh.Handler) (net.Listener, error) {
+// serveBOSH serves BOSH, and what leads there.
+func (a *App) serveBOSH(mux *http.ServeMux, l conf.HTTPListener, proxies []netip.Prefix) (*bosh.Handler, error) {
+	c := a.o.Config
+	b := c.BOSH
+	door := bosh.New(a.srv, server.Listener{PlainWithoutTLS: l.PlainWithoutTLS}, bosh.Config{
+		Wait: b.Wait, Inactivity: b.Inactivity, MaxPause: b.MaxPause, Polling: b.Polling,
+		Hold: b.Hold, Origins: b.Origins, TrustedProxies: proxies, Limits: c.Limits, Log: a.o.Log,
+	})
+	mux.Handle(boshPath, door)
+	mux.Handle(boshPath+"/{$}", door)
+	if !l.Prebind {
+		return door, nil
+	}
+	key, err := c.PrebindKey(a.o.PrebindKey)
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle(prebindPath, door.Prebind(bosh.PrebindConfig{Domain: c.Hosts[0], Key: key, Attempts: c.Auth.Attempts}))
+	return door, nil
+}
+
+func (a *App) serveWebSocket(mux *http.ServeMux, l conf.HTTPListener, proxies []netip.Prefix) *websocket.Acceptor {
+	c := a.o.Config
+	w := c.WebSocket
+	acceptor := websocket.New(a.srv, server.Listener{PlainWithoutTLS: l.PlainWithoutTLS}, websocket.Config{
+		Origins: w.Origins, TrustedProxies: proxies, PingInterval: w.PingInterval, PingTimeout: w.PingTimeout,
+		SeeOtherURI: w.SeeOtherURI, Compression: w.Compression, Bench: l.Bench, Limits: c.Limits, Log: a.o.Log,
+	})
+	mux.Handle(websocketPath, acceptor)
+	mux.Handle(websocketPath+"/{$}", acceptor)
+	return acceptor
+}
+
+// hostMeta describes what a listener serves.
+func hostMeta(l conf.HTTPListener, proxies []netip.Prefix) hostmeta.Config {
+	c := hostmeta.Config{PublicURL: l.PublicURL, Proxies: proxies}
+	if l.BOSH {
+		c.BOSH = boshPath
+	}
+	if l.WebSocket {
+		c.WebSocket = websocketPath
+	}
+	return c
+}
+
+func (a *App) demo(l conf.HTTPListener) http.Handler {
+	host := a.o.Config.Hosts[0]
+	c := demo.Config{
+		Domain: host, ServiceHost: conf.ServiceHost(a.o.Config.Modules.Projects.Host, host), Users: a.o.Users,
+	}
+	if l.BOSH {
+		c.Transports = append(c.Transports, demo.Transport{Kind: "bosh", URL: boshPath, Label: "BOSH"})
+	}
+	if l.WebSocket {
+		c.Transports = append(c.Transports, demo.Transport{Kind: "websocket", URL: websocketPath, Label: "WebSocket"})
+	}
+	return demo.Handler(c)
+}
+
+// ender ends what was accepted on a listener, within the time of a context.
+type ender func(context.Context) error
+
+// serveHTTP serves until Shutdown, which calls the enders first.
+func (a *App) serveHTTP(address string, h http.Handler, secure *tls.Config, enders ...ender) (net.Listener, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
@@ -76,12 +149,11 @@ func (a *App) serveHTTP(address string, h http.Handler, secure *tls.Config, door
 	}
 	// The listener stays open while sessions end: their clients come to ask why.
 	a.closers = append(a.closers, closer{close: func(ctx context.Context) error {
-		if door != nil {
-			if err := door.Shutdown(ctx); err != nil {
-				return errors.Join(err, srv.Close())
-			}
+		var errs []error
+		for _, end := range enders {
+			errs = append(errs, end(ctx))
 		}
-		if err := srv.Shutdown(ctx); err != nil {
+		if err := errors.Join(append(errs, srv.Shutdown(ctx))...); err != nil {
 			return errors.Join(err, srv.Close())
 		}
 		return nil

@@ -38,10 +38,11 @@ type Config struct {
 
 // Transport is one way in to the server.
 type Transport struct {
-	// Kind names the protocol: "bosh" is the one that the page speaks. It leaves
-	// out those that it does not know.
+	// Kind names the protocol: the page speaks "bosh" and "websocket". It leaves out
+	// those that it does not know.
 	Kind string `json:"kind"`
-	// URL is absolute, or relative to the page.
+	// URL is absolute, or relative to the page; its scheme is http or https, also for
+	// a WebSocket.
 	URL string `json:"url"`
 	// Label is what people read.
 	Label string `json:"label"`

@@ -143,7 +143,7 @@ func TestEveryNamedFileIsServed(t *testing.T) {
 		}
 	}
 	visit("/")
-	for _, path := range []string{"/app.js", "/bosh.js", "/xmpp.js", "/style.css"} {
+	for _, path := range []string{"/app.js", "/bosh.js", "/websocket.js", "/xmpp.js", "/style.css"} {
 		if !seen[path] {
 			t.Errorf("%s is not reached from the page", path)
 		}
@@ -156,7 +156,7 @@ func TestNoMarkupFromText(t *testing.T) {
 	h := demo.Handler(config)
 	forbidden := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\('style'|<script>|<style|\sstyle="|\son\w+="`)
 	for _, path := range []string{"/", "/app.js", "/board.js", "/bosh.js", "/dom.js", "/door.js", "/people.js",
-		"/sasl.js", "/session.js", "/talk.js", "/transport.js", "/xml.js", "/xmpp.js"} {
+		"/sasl.js", "/session.js", "/talk.js", "/transport.js", "/websocket.js", "/xml.js", "/xmpp.js"} {
 		if found := forbidden.FindString(body(t, h, path)); found != "" {
 			t.Errorf("%s contains %q", path, found)
 		}

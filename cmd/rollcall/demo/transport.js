@@ -18,8 +18,9 @@
 //                      close() or leave() was called
 
 import { Bosh } from './bosh.js';
+import { Socket } from './websocket.js';
 
-const KINDS = { bosh: Bosh };
+const KINDS = { bosh: Bosh, websocket: Socket };
 
 export function supported(kind) {
   return Object.hasOwn(KINDS, kind);

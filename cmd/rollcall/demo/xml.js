@@ -5,6 +5,7 @@ export const NS = {
   bind: 'urn:ietf:params:xml:ns:xmpp-bind',
   bosh: 'http://jabber.org/protocol/httpbind',
   client: 'jabber:client',
+  framing: 'urn:ietf:params:xml:ns:xmpp-framing',
   notify: 'urn:rollcall:notify:1',
   ping: 'urn:xmpp:ping',
   project: 'urn:rollcall:project:1',
