@@ -25,6 +25,9 @@ type body struct {
 	old                     bool   // older than that attribute
 	content                 string
 	wait, hold, pause       number
+	ack                     int64 // the last reply received
+	acks                    bool  // ack is given
+	key, newKey             string
 	terminate, restart      bool
 	// inner holds the elements, which were looked at once; decls are the
 	// declarations around them.
@@ -163,6 +166,13 @@ func (b *body) attributes(attrs []xmlscan.Attr) error {
 			b.content = value
 		case "type":
 			b.terminate = value == "terminate"
+		case "ack":
+			b.acks = true
+			errs = append(errs, parseAck(&b.ack, value))
+		case "key":
+			b.key = value
+		case "newkey":
+			b.newKey = value
 		case "wait":
 			errs = append(errs, b.wait.parse(name, value))
 		case "hold":
@@ -208,6 +218,15 @@ func parseRID(s string) int64 {
 		return 0
 	}
 	return int64(n)
+}
+
+func parseAck(ack *int64, s string) error {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n > maxRID {
+		return errors.New("ack is out of range")
+	}
+	*ack = int64(n)
+	return nil
 }
 
 // maxNumber bounds numbers of seconds and of requests.

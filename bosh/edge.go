@@ -82,6 +82,21 @@ func (h *Handler) clientOf(r *http.Request) client {
 	return c
 }
 
+// sidFor is the sid of a session that a request begins: what a trusted proxy proposes,
+// so that it can find the same server for each request of a session by its sid alone,
+// or else own.
+func (h *Handler) sidFor(r *http.Request, own string) string {
+	if sid := r.Header.Get("X-BOSH-Sid"); h.trusts(r.RemoteAddr) && isProposal(sid) {
+		return sid
+	}
+	return own
+}
+
+// isProposal reports whether a sid has 128 to 256 bits in lower-case hexadecimal.
+func isProposal(sid string) bool {
+	return len(sid) >= 32 && len(sid) <= 64 && strings.Trim(sid, "0123456789abcdef") == ""
+}
+
 // list splits headers whose values are lists.
 func list(values []string) []string {
 	var all []string

@@ -120,6 +120,7 @@ func TestB35AfterDeath(t *testing.T) {
 		bob.Send(message("alice@example.com/web", "1"))
 		bob.ExpectNothing() // nobody knows yet
 		r.pass(30 * time.Second)
+		bob.Expect("<message type='error' id='1' from='alice@example.com/web' to='{bob}'>...</message>")
 		bob.Send("<iq xmlns='jabber:client' to='alice@example.com/web' type='get' id='2'><x xmlns='y'/></iq>")
 		bob.Expect("<iq type='error' id='2' from='alice@example.com/web' to='{bob}'>...</iq>")
 		if n := r.srv.Metric("rollcall_sessions"); n != 1 {

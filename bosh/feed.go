@@ -18,6 +18,8 @@ var (
 	errOveractive = errors.New("bosh: too many requests at the same time")
 	errStubborn   = errors.New("bosh: one request repeated too often")
 	errPolls      = errors.New("bosh: empty requests too soon one after the other")
+	errKey        = errors.New("bosh: wrong key")
+	errUnacked    = errors.New("bosh: too many replies not acknowledged")
 	errPause      = errors.New("bosh: pause out of range")
 )
 
@@ -25,6 +27,7 @@ var (
 func (s *session) arrive(r *request) {
 	s.mu.Lock()
 	v, old, rep := s.win.accept(r.rid, r, r.terminate || r.pause.given)
+	s.acknowledged(r, v)
 	if v != tooOld {
 		s.core.Touch()
 		if s.end == nil {
@@ -37,6 +40,9 @@ func (s *session) arrive(r *request) {
 		start = v == process && s.end == nil && !s.running
 		if s.end == nil {
 			s.pause = 0
+		}
+		if s.carried {
+			s.busy = r.at
 		}
 		s.running = s.running || start
 		s.serve()
@@ -74,7 +80,13 @@ func (s *session) violate(condition string, cause error) reply {
 	turn.End()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.farewell()
+	// What is pending stays: nobody tells whether this reply is taken.
+	s.told = true
+	rep := terminateReply(*s.end, nil)
+	if s.legacy {
+		rep.status = legacyStatus(s.end.condition)
+	}
+	return rep
 }
 
 // terminate ends the session with a condition of XEP-0124 section 17.2.
@@ -111,6 +123,10 @@ func (s *session) run() {
 
 // feed gives the session what a request says.
 func (s *session) feed(turn *server.Turn, r *request) {
+	if !s.unlocks(r) {
+		s.terminate(turn, itemNotFound, errKey)
+		return
+	}
 	if r.creates || r.restart {
 		// XEP-0206 section 5: what comes with a restart is ignored.
 		if turn.Open(s.streamHeader(r.body)) == server.Done || r.restart {
@@ -159,10 +175,19 @@ func (s *session) streamHeader(b *body) server.StreamHeader {
 }
 
 // tooSoon reports whether a client polls more often than it may (XEP-0124 section
-// 12).
+// 12). One that fills its set of requests with an empty one is let off (section 11):
+// web clients do when they have nothing else to send.
 func (s *session) tooSoon(r *request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	waiting := 0
+	for range s.win.waiting() {
+		waiting++
+	}
+	if waiting >= s.terms.requests() && r.empty() && r.at.Sub(s.came) < s.terms.poll {
+		s.h.cfg.Log.Debug("client polls too often", "conn", s.core.Conn(), "remote", s.info.Remote)
+	}
+	s.came = r.at
 	return s.terms.polling() && r.empty() && !s.lastPoll.IsZero() && r.at.Sub(s.lastPoll) < s.terms.poll
 }
 
@@ -210,6 +235,7 @@ func (s *session) processed(r *request) {
 		if r.empty() && len(s.pending) == 0 {
 			s.lastPoll = r.at
 		}
+		s.tellMissing()
 	}
 	s.serve()
 	s.rest()

@@ -35,6 +35,15 @@ type Config struct {
 	// Polling is the shortest interval between empty requests of a client that has
 	// none held.
 	Polling time.Duration
+	// Coalesce is how long stanzas wait for others to share a reply with, when
+	// replies go out one after the other. The first one after a time of quiet, and
+	// what a request caused itself, do not wait.
+	Coalesce time.Duration
+	// Gzip compresses replies for clients that accept it (XEP-0124 section 7.2).
+	// The lengths of compressed replies may tell those who see them pass, and can
+	// have something sent to the client, what else is in them; so it is off unless
+	// bandwidth matters more.
+	Gzip bool
 	// Origins are those whose pages may use the server (CORS), "*" for any.
 	Origins []string
 	// TrustedProxies may say whose a request is and that it came encrypted.
@@ -53,6 +62,7 @@ type Handler struct {
 	mu       sync.Mutex // a leaf
 	sessions map[string]*session
 	serving  int           // POST requests
+	gzips    sync.Pool     // of *gzip.Writer
 	draining chan struct{} // made by Shutdown, closed when serving is 0 after that
 }
 
@@ -109,10 +119,13 @@ func (h *Handler) find(sid string) *session {
 	return h.sessions[sid]
 }
 
-// add makes a session known.
+// add makes a session known, under a name of its own.
 func (h *Handler) add(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if _, taken := h.sessions[s.sid]; taken {
+		s.sid = rand.Text() // the one proposed belongs to somebody
+	}
 	h.sessions[s.sid] = s
 	if h.draining != nil {
 		s.core.Kick(server.Close{Reason: server.ReasonShutdown})
@@ -122,7 +135,9 @@ func (h *Handler) add(s *session) {
 func (h *Handler) remove(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sessions, s.sid)
+	if h.sessions[s.sid] == s {
+		delete(h.sessions, s.sid)
+	}
 }
 
 // enter and leave count the requests being served.
@@ -153,7 +168,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		h.enter()
 		defer h.leave()
-		h.post(&exchange{w: w, r: r, rc: http.NewResponseController(w), client: h.clientOf(r)})
+		h.post(&exchange{h: h, w: w, r: r, rc: http.NewResponseController(w), client: h.clientOf(r)})
 	case http.MethodGet, http.MethodHead:
 		serveInfo(w)
 	case http.MethodOptions:
@@ -172,6 +187,7 @@ const (
 
 // exchange is one POST request under way.
 type exchange struct {
+	h      *Handler
 	w      http.ResponseWriter
 	r      *http.Request
 	rc     *http.ResponseController
@@ -283,6 +299,7 @@ func (h *Handler) create(x *exchange, b *body) {
 	r := newRequest(b, time.Now())
 	r.creates = true
 	s := h.newSession(b, x.client, &h.listener, r.at)
+	s.sid = h.sidFor(x.r, s.sid)
 	s.arrive(r)
 	if !h.wait(x, s, r) {
 		// The client cannot ask again, as it does not know the session.
@@ -298,6 +315,7 @@ func (h *Handler) newSession(b *body, c client, l *server.Listener, at time.Time
 		info: server.Info{Kind: "bosh", Remote: c.remote, Secure: c.secure},
 	}
 	s.win = newWindow[*request](b.rid, s.terms.requests(), s.terms.hold)
+	s.win.acks = b.acks && b.ack == 1
 	s.core = h.srv.NewSession(s, l)
 	return s
 }
@@ -328,12 +346,16 @@ func (x *exchange) reply(rep reply, contentType string) bool {
 	head := x.w.Header()
 	head.Set("Content-Type", contentType)
 	head.Set("Cache-Control", "no-store")
-	head.Set("Content-Length", fmt.Sprint(len(rep.body)))
+	body, encoding := x.h.encode(rep.body, x.r.Header)
+	if encoding != "" {
+		head.Set("Content-Encoding", encoding)
+	}
+	head.Set("Content-Length", fmt.Sprint(len(body)))
 	if x.deadline(x.rc.SetWriteDeadline, replyTime) != nil {
 		return false
 	}
 	x.w.WriteHeader(rep.status)
-	if _, err := x.w.Write(rep.body); err != nil {
+	if _, err := x.w.Write(body); err != nil {
 		return false
 	}
 	if err := x.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

@@ -73,7 +73,7 @@ func (r *reply) appendPayload(stanzas, after []byte) {
 	r.body = append(r.body, "</body>"...)
 }
 
-func emptyReply() reply { return payloadReply(nil) }
+func emptyReply() reply { return payloadReply(nil, nil) }
 
 // errorReply tells a client to ask again (XEP-0124 section 17.3): it goes to
 // requests that a newer one has replaced.
@@ -83,16 +83,17 @@ func errorReply() reply {
 	return r
 }
 
-func payloadReply(stanzas []byte) reply {
-	r := reply{body: make([]byte, 0, len(bodyStart)+len(stanzas)+64)}
+func payloadReply(attrs, stanzas []byte) reply {
+	r := reply{body: make([]byte, 0, len(bodyStart)+len(attrs)+len(stanzas)+64)}
 	r.body = append(r.body, bodyStart...)
+	r.body = append(r.body, attrs...)
 	r.appendPayload(stanzas, nil)
 	return r
 }
 
 // terminateReply ends a session, or refuses to begin one.
 func terminateReply(e ending, stanzas []byte) reply {
-	r := reply{body: []byte(bodyStart + " type='terminate'")}
+	r := reply{body: []byte(bodyStart + " type='terminate'"), last: true}
 	if e.condition != "" {
 		r.body = appendAttr(r.body, "condition", e.condition)
 	}
@@ -200,9 +201,10 @@ func negotiateContent(asked string) string {
 
 // createdReply is the first one of a session (XEP-0124 section 7.2, XEP-0206
 // section 4).
-func createdReply(sid string, t *terms, h server.StreamHeader, secure bool, stanzas []byte) reply {
+func createdReply(sid string, t *terms, h server.StreamHeader, secure bool, attrs, stanzas []byte) reply {
 	r := reply{whole: true, body: make([]byte, 0, 512+len(stanzas))}
 	r.body = append(r.body, bodyStart+" xmlns:xmpp='"+ns.XBOSH+"'"...)
+	r.body = append(r.body, attrs...)
 	seconds := func(name string, d time.Duration) {
 		r.body = appendAttr(r.body, name, strconv.Itoa(int(d/time.Second)))
 	}

@@ -50,17 +50,30 @@ type session struct {
 	mu      sync.Mutex
 	win     window[*request]
 	pending []byte
-	header  server.StreamHeader // the core's latest
-	lang    string              // of the client's latest header
-	running bool                // somebody processes requests
-	created bool                // the first reply is composed
-	authed  bool                // larger bodies may come
+	// coming is when the first of what is pending came; prompt says that the
+	// client's own request caused some of it. busy is when the last reply with
+	// stanzas went out, or was followed by a request.
+	coming, busy time.Time
+	prompt       bool
+	carried      bool                // the last reply had stanzas
+	header       server.StreamHeader // the core's latest
+	lang         string              // of the client's latest header
+	running      bool                // somebody processes requests
+	created      bool                // the first reply is composed
+	authed       bool                // larger bodies may come
 
 	timer    *time.Timer
 	active   time.Time     // when the last request came or was answered
 	pause    time.Duration // of the inactivity, instead of the usual one
+	came     time.Time     // the last request processed
 	lastPoll time.Time     // of the last request that was empty, and answered so
 
+	key    string  // what the next key must be the origin of
+	report missing // to be told to the client
+
+	late      []byte  // came too late for the last word
+	told      bool    // the client knows of the end
+	returned  bool    // what the replies carried went back
 	fate      string  // condition of an end that this side brings about
 	end       *ending // set by Close
 	last      int64   // rid of the last request taken before the end
@@ -85,7 +98,7 @@ func (s *session) serve() {
 	for {
 		rid, ok := s.win.oldest()
 		_, busy := s.win.writing()
-		if !ok || s.created && !s.terms.polling() && (busy || len(s.pending) == 0) {
+		if !ok || s.created && !s.terms.polling() && (busy || len(s.pending) == 0) || s.gathers(time.Now()) {
 			break
 		}
 		if busy {
@@ -107,28 +120,42 @@ func (s *session) serve() {
 // has the lock.
 func (s *session) answer(rid int64) {
 	stanzas := s.pending
-	s.pending = nil
-	rep := s.compose(stanzas)
-	if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
-		who.answer(rep)
-	}
-	s.active = time.Now()
+	s.pending, s.prompt = nil, false
+	s.reply(rid, s.compose(rid, stanzas), len(stanzas) > 0)
 }
 
-func (s *session) compose(stanzas []byte) reply {
+func (s *session) compose(rid int64, stanzas []byte) reply {
+	attrs := s.ackAttrs(rid)
 	if s.created {
-		return payloadReply(stanzas)
+		return payloadReply(attrs, stanzas)
 	}
 	s.created = true
-	return createdReply(s.sid, &s.terms, s.header, s.info.Secure, stanzas)
+	return createdReply(s.sid, &s.terms, s.header, s.info.Secure, attrs, stanzas)
 }
 
 // dismiss answers a request without a payload. The caller has the lock.
-func (s *session) dismiss(rid int64) {
-	if who, ok := s.win.answer(rid, emptyReply(), emptyReply()); ok {
-		who.answer(emptyReply())
+func (s *session) dismiss(rid int64) { s.reply(rid, payloadReply(s.ackAttrs(rid), nil), false) }
+
+// release answers a request with what is pending, if that can go. The caller has
+// the lock.
+func (s *session) release(rid int64) {
+	if busy, _ := s.win.writing(); busy {
+		s.dismiss(rid)
+		return
 	}
+	s.answer(rid)
+}
+
+func (s *session) reply(rid int64, rep reply, carries bool) {
 	s.active = time.Now()
+	rep.at = s.active
+	if s.carried = carries; carries {
+		s.busy = s.active
+	}
+	if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
+		who.answer(rep)
+	}
+	s.bound()
 }
 
 // settle tells everybody who waits that the session is over: the oldest gets what
@@ -167,7 +194,9 @@ func (s *session) farewell() reply {
 func (s *session) wrote(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.win.wrote(r.rid, r) {
+	last, ok := s.win.wrote(r.rid, r)
+	s.told = s.told || last
+	if ok {
 		s.written()
 	}
 }
@@ -179,6 +208,7 @@ func (s *session) lost(r *request) {
 	defer s.mu.Unlock()
 	if back := s.win.lost(r.rid, r); len(back) > 0 {
 		s.pending = slices.Concat(back, s.pending)
+		s.coming = time.Time{} // it has waited for long enough
 	}
 	s.written()
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // A session has one timer, for whichever comes first: a request has waited for the
-// time agreed upon (XEP-0124 section 8), or no request came for too long (section
+// time agreed upon (XEP-0124 section 8), or stanzas were gathered, or no request came for too long (section
 // 10), or, after the end, the session has been remembered for long enough.
 
 // patience is how long the client may be without a request.
@@ -42,6 +42,9 @@ func (s *session) rest() {
 				next = at
 			}
 		}
+		if at, waits := s.gathered(); waits && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
 	if !present {
 		next = s.active.Add(s.patience())
@@ -66,14 +69,14 @@ func (s *session) tick() {
 	switch {
 	case s.end != nil:
 		if !s.forgotten && !now.Before(s.active.Add(s.patience())) {
-			s.forgotten = true
-			s.h.remove(s)
+			s.forget()
 		}
 	case s.idle(now):
 		go s.giveUp()
 		return
 	default:
 		s.expire(now)
+		s.serve()
 	}
 	s.rest()
 }
@@ -92,7 +95,7 @@ func (s *session) expire(now time.Time) {
 		if !ok || rid > last {
 			return
 		}
-		s.dismiss(rid)
+		s.release(rid)
 	}
 }
 

@@ -23,10 +23,15 @@ func (s *session) Write(el []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.end != nil {
+		s.tooLate(el)
 		return nil
 	}
-	if n := len(s.pending); n > 0 && n+len(el) > int(s.h.cfg.Limits.OutboxBytes) {
+	if n := len(s.pending); n > 0 && n+len(el) > s.outbox() {
+		s.tooLate(el)
 		return server.ErrOutboxFull
+	}
+	if s.prompt = s.prompt || s.running; len(s.pending) == 0 && s.h.cfg.Coalesce > 0 {
+		s.coming = time.Now()
 	}
 	s.pending = append(s.pending, el...)
 	return nil
@@ -38,6 +43,9 @@ func (s *session) Flush() {
 	defer s.mu.Unlock()
 	s.serve()
 	s.rest()
+	if s.forgotten {
+		s.giveBack()
+	}
 }
 
 // Close implements server.Transport. The session stays known for a while, so that
@@ -53,14 +61,15 @@ func (s *session) Close(c server.Close) {
 		end = ending{condition: s.fate}
 	}
 	s.end, s.last = &end, s.win.next-1
+	s.told = c.Reason == server.ReasonClient
 	s.win.finish()
 	s.settle()
 	s.active = time.Now()
 	// A client that is not there any more, or never knew the session, needs no
 	// reason (XEP-0124 section 10).
-	if !s.created || c.Reason == server.ReasonInactive || c.Reason == server.ReasonLost {
-		s.forgotten = true
-		s.h.remove(s)
+	present, _ := s.win.writing()
+	if !s.created || !present && (c.Reason == server.ReasonInactive || c.Reason == server.ReasonLost) {
+		s.forget()
 	}
 	s.rest()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"time"
 )
 
 // verdict says what becomes of a request that has arrived.
@@ -30,6 +31,8 @@ type reply struct {
 	body     []byte
 	from, to int  // where in body the stanzas are
 	whole    bool // the stanzas cannot go without the rest of the body
+	last     bool // it says that the session is over
+	at       time.Time
 }
 
 func (r *reply) stanzas() []byte { return r.body[r.from:r.to] }
@@ -51,6 +54,7 @@ type slot[R comparable] struct {
 	who     R    // the newest request with this rid
 	gone    bool // nobody waits there any more
 	sent    bool // the reply was written once at least
+	known   bool // the client went on after that, as if it had got the reply
 	reply   reply
 	writers []R // to whom the reply went, as long as nobody knows how that ends
 	repeats int
@@ -78,6 +82,7 @@ type window[R comparable] struct {
 	hold     int   // how many requests wait at most
 	next     int64 // rid of the request to be processed next
 	over     bool  // nothing is processed any more
+	acks     bool  // the client tells which replies it has got (section 9.2)
 	// slots are in the order of rids: answered and held ones without a gap, then
 	// those that came early.
 	slots []slot[R]
@@ -253,8 +258,12 @@ func (w *window[R]) writing() (yes, stanzas bool) {
 }
 
 // trim forgets old replies. One that is still being written is kept a little
-// longer, because it may come back.
+// longer, because it may come back. Clients that acknowledge say themselves what
+// may be forgotten.
 func (w *window[R]) trim() {
+	if w.acks {
+		return
+	}
 	n := 0
 	for i := range w.slots {
 		if w.slots[i].state == answered {
@@ -272,15 +281,16 @@ func (w *window[R]) trim() {
 }
 
 // wrote says that a reply was written, and reports whether it was the answer to its
-// request.
-func (w *window[R]) wrote(rid int64, who R) bool {
+// request, and the session's last word.
+func (w *window[R]) wrote(rid int64, who R) (last, ok bool) {
 	s := w.find(rid)
 	if s == nil || !s.wroteOrLost(who) {
-		return false
+		return false, false
 	}
 	s.sent = true
+	last = s.reply.last
 	w.trim()
-	return true
+	return last, true
 }
 
 // lost says that nobody waits for a request's answer any more, or that its reply

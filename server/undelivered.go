@@ -10,8 +10,9 @@ import (
 
 // Undelivered takes back what a connection was given and its peer never got:
 // complete top-level elements in the order of, and exactly as in, the calls of
-// Transport.Write. A transport calls it after the core has closed it, holding no
-// lock of its own; elements is not kept.
+// Transport.Write. A transport calls it after the core has closed it, holding no lock
+// of its own and on a goroutine that may wait: others learn first that the session is
+// gone. elements is not kept. More may be given back later.
 //
 //   - A message to the full address goes where it would go if it came now, when
 //     the resource is gone (RFC 6121 section 8.5.3.2) or taken by a newer session.
@@ -29,6 +30,11 @@ import (
 // as well.
 func (s *Session) Undelivered(elements []byte) {
 	if s.srv.closing.Load() || !s.jid.IsFull() {
+		return
+	}
+	select {
+	case <-s.done:
+	case <-s.srv.ctx.Done():
 		return
 	}
 	u := undelivered{Batch: Batch{srv: s.srv}, s: s}
