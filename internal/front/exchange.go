@@ -12,8 +12,9 @@ import (
 type Exchange struct {
 	// Request is there until Serve returns.
 	Request *http.Request
-	// Done, if set in Serve, is told once whether the reply was written, and never
-	// by Reply itself. It may be told false before Reply: nobody waits any more.
+	// Done, if set in Serve, is told once whether the reply was written, on a
+	// goroutine that may wait, and never by Reply itself. It may be told false before
+	// Reply: nobody waits any more.
 	Done func(written bool)
 
 	old  bool // HTTP/1.0
@@ -27,6 +28,7 @@ type Exchange struct {
 	status int
 	fields []Field
 	reply  []byte
+	ready  chan struct{} // with Block: closed when there is a reply
 }
 
 type state uint8
@@ -91,7 +93,10 @@ func (x *Exchange) Reply(status int, fields []Field, body []byte) {
 	}
 	c := x.conn
 	x.mu.Unlock()
-	if c != nil {
+	switch {
+	case x.ready != nil:
+		close(x.ready)
+	case c != nil:
 		c.f.pool.Run(x)
 	}
 }

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"rollcall/internal/front"
 )
 
 const get = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -323,4 +326,49 @@ func TestShutdownCuts(t *testing.T) {
 		r.expectDone(t, false)
 		_, _ = io.Copy(io.Discard, p) // cut, one way or another
 	})
+}
+
+// On a server of another kind a goroutine waits.
+func TestBlock(t *testing.T) {
+	h := &house{t: t, held: make(chan *held, 1)}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		front.Block(h, w, r, patience, 50*time.Millisecond)
+	}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	ask := func(ctx context.Context, body string) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL+"/held", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return srv.Client().Do(r)
+	}
+	got, err := ask(t.Context(), "now")
+	if err != nil || got.ProtoMajor != 2 || got.StatusCode != http.StatusOK || got.ContentLength != 3 || got.Header.Get("Content-Type") != "text/plain" {
+		t.Fatalf("%v, %+v", err, got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	aborted := make(chan error, 1)
+	go func() {
+		_, err := ask(ctx, "question")
+		aborted <- err
+	}()
+	r := h.next()
+	cancel()
+	r.expectDone(t, false)
+	if err := <-aborted; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	r.reply("too late")
+	go func() {
+		r := h.next()
+		r.reply(strings.Repeat("x", 16<<20))
+		r.expectDone(t, false) // nobody reads
+		h.held <- nil
+	}()
+	if _, err = ask(t.Context(), "much"); err != nil {
+		t.Error(err)
+	}
+	h.next()
 }
