@@ -180,19 +180,20 @@ func TestWebSocket(t *testing.T) {
 	t.Parallel()
 	const clients = 9
 	h := start(t, clients+1, func(c *conf.Config) {
+		c.Listen.HTTP[0].WebSocket = true
 		c.Listen.Metrics = "127.0.0.1:0"
+		c.WebSocket.PingInterval, c.WebSocket.PingTimeout = time.Second, time.Second
 		c.Modules.Projects.Grace = 300 * time.Millisecond
 	})
-	address := h.serveWebSocket(t)
 	relay, err := proxy.ListenRelay(proxy.RelayConfig{
-		Target: address, Seed: *seedFlag, Faults: cuts, Life: 400 * time.Millisecond, Bytes: 16 << 10, MaxStall: 300 * time.Millisecond,
+		Target: h.http(), Seed: *seedFlag, Faults: cuts, Life: 400 * time.Millisecond, Bytes: 16 << 10, MaxStall: 300 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer relay.Close()
 	// Who leaves without a word does so through this one.
-	last, err := proxy.ListenRelay(proxy.RelayConfig{Target: address, Life: time.Hour})
+	last, err := proxy.ListenRelay(proxy.RelayConfig{Target: h.http(), Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func TestWebSocket(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	all := &crowd{t: t, h: h, changed: make(chan struct{}, 1), truth: map[string]string{}}
-	watcher := all.add(name(clients), address)
+	watcher := all.add(name(clients), h.http())
 	all.settle(ctx, watcher, "watching")
 	var flapping sync.WaitGroup
 	var flappers []*flapper
