@@ -40,6 +40,9 @@ var transports = []transport{
 	{"bosh", transcript.KindBOSH, func(_, _, http net.Addr) transcript.Target {
 		return transcript.Target{URL: fmt.Sprintf("http://%s/http-bind", http)}
 	}},
+	{"websocket", transcript.KindWebSocket, func(_, _, http net.Addr) transcript.Target {
+		return transcript.Target{URL: fmt.Sprintf("ws://%s/xmpp-websocket", http)}
+	}},
 }
 
 // insecure accepts the self-signed certificate that each server makes.
@@ -73,7 +76,7 @@ func start(t *testing.T, o options) *app.App {
 		{Address: "127.0.0.1:0", TLS: conf.TLSStartTLS, RequireTLS: true},
 		{Address: "127.0.0.1:0", TLS: conf.TLSDirect, RequireTLS: true},
 	}
-	c.Listen.HTTP = []conf.HTTPListener{{Address: "127.0.0.1:0", TLS: conf.TLSNone, PlainWithoutTLS: true, BOSH: true}}
+	c.Listen.HTTP = []conf.HTTPListener{{Address: "127.0.0.1:0", TLS: conf.TLSNone, PlainWithoutTLS: true, BOSH: true, WebSocket: true}}
 	c.Listen.Metrics = "127.0.0.1:0"
 	c.BOSH.Inactivity = time.Second
 	c.BOSH.Polling = 0

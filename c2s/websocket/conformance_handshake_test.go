@@ -50,6 +50,7 @@ func TestConformanceHandshake(t *testing.T) {
 		{"origin that ends like an allowed one", []string{"Origin: https://evilchat.example.net"}, []int{403}},
 		{"origin that begins like an allowed one", []string{"Origin: https://chat.example.net.evil.example"}, []int{403}},
 		{"own origin with another port", []string{"Origin: http://127.0.0.1:1"}, []int{403}},
+		{"own origin with a longer port", []string{"Origin: http://" + e.address + "1"}, []int{403}},
 		{"own origin with a user", []string{"Origin: http://" + e.address + "@evil.example"}, []int{403}},
 		{"origin null", []string{"Origin: null"}, []int{403}},
 		{"origin that is none", []string{"Origin: %%%"}, []int{403}},
