@@ -1,7 +1,11 @@
 package websocket
 
 import (
+	"fmt"
+	"io"
 	"net"
+
+	"github.com/gobwas/ws"
 
 	"rollcall/server"
 )
@@ -9,4 +13,17 @@ import (
 // Take begins a session on a connection after its handshake.
 func (a *Acceptor) Take(nc net.Conn) {
 	a.newConn(server.Info{Kind: "websocket", Remote: "pipe", Secure: true}).serve(nc, nil)
+}
+
+// ReadFrame reads a frame of a reasonable length.
+func ReadFrame(r io.Reader) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(r); err != nil {
+		return f, err
+	}
+	if f.Header.Length > 1<<20 {
+		return f, fmt.Errorf("a frame of %d bytes", f.Header.Length)
+	}
+	f.Payload = make([]byte, f.Header.Length)
+	_, err = io.ReadFull(r, f.Payload)
+	return f, err
 }

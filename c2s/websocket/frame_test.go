@@ -171,7 +171,7 @@ func TestClosing(t *testing.T) {
 func TestAppendFrame(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 100_000} {
 		payload := bytes.Repeat([]byte("y"), size)
-		f, err := ws.ReadFrame(bytes.NewReader(appendFrame(nil, ws.OpText, payload)))
+		f, err := ReadFrame(bytes.NewReader(appendFrame(nil, ws.OpText, payload)))
 		if err != nil || !f.Header.Fin || f.Header.Masked || f.Header.OpCode != ws.OpText || !bytes.Equal(f.Payload, payload) {
 			t.Errorf("%d bytes: %+v %v", size, f.Header, err)
 		}
@@ -184,7 +184,7 @@ func reference(stream []byte) (all []found) {
 	var message []byte
 	var first ws.OpCode
 	for {
-		f, err := ws.ReadFrame(r)
+		f, err := ReadFrame(r)
 		if err != nil {
 			return all
 		}

@@ -148,7 +148,7 @@ func TestCompressed(t *testing.T) {
 	p.send(fmt.Sprintf(message, "short"))
 	p.expect("<message...")
 	p.send(fmt.Sprintf(message, strings.Repeat("long", 1000)))
-	f, err := ws.ReadFrame(p.in)
+	f, err := websocket.ReadFrame(p.in)
 	if err != nil || !f.Header.Rsv1() || len(f.Payload) > 200 {
 		t.Errorf("%+v %v", f.Header, err)
 	}

@@ -226,7 +226,7 @@ func (p *peer) send(texts ...string) {
 // next returns the next frame.
 func (p *peer) next() ws.Frame {
 	p.t.Helper()
-	f, err := ws.ReadFrame(p.in)
+	f, err := websocket.ReadFrame(p.in)
 	if err != nil {
 		p.t.Fatal("read: ", err)
 	}

@@ -14,7 +14,7 @@ import (
 // silent.
 type watchdog struct {
 	c     *conn
-	mu    sync.Mutex // a leaf
+	mu    sync.Mutex // nothing but the link's locks is taken under it
 	timer *time.Timer
 	asked int64 // when a ping was sent, Unix nanoseconds; 0 for none
 	over  bool

@@ -39,12 +39,12 @@ type Config struct {
 	// section 3.6.1); empty for nowhere.
 	SeeOtherURI string
 	// Compression accepts permessage-deflate (RFC 7692) from clients that offer it,
-	// without context between messages. It had better be off: most stanzas are too
-	// short to gain from it; it costs more time than everything else that is done to a
-	// stanza; context, with which it would gain more, costs every connection 32 KiB and
-	// more for each direction; and where an attacker's text and a secret are compressed
-	// together, the length tells the one who listens to the TLS connection about the
-	// secret (CRIME, BREACH).
+	// without context between messages. It had better be off. Most stanzas are too
+	// short to gain from it. To compress one of 300 bytes takes 14 us of CPU time, more
+	// than twice as long as all the rest. With context it would gain more, but every
+	// connection would then keep 0.8 to 1.2 MB to write with and 40 KB to read with.
+	// And where a secret and an attacker's text are compressed together, the length
+	// tells about the secret, TLS or not (CRIME, BREACH).
 	Compression bool
 	// Bench serves load generators that speak drafts of RFC 7395, such as tsung: no
 	// subprotocol, binary frames, <stream:stream> without an end in a frame of its own,
