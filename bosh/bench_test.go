@@ -3,7 +3,6 @@ package bosh
 import (
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -13,10 +12,13 @@ import (
 )
 
 // plainHandler is a Handler outside of a bubble.
-func plainHandler(t testing.TB) *Handler {
+func plainHandler(t testing.TB, change ...func(*Config)) *Handler {
 	t.Helper()
 	c := testConfig()
 	c.Log = slog.New(slog.DiscardHandler)
+	for _, f := range change {
+		f(&c)
+	}
 	srv := servertest.New(t, servertest.Options{
 		Directory: servertest.NewDirectory().AddUser("alice", "").AddUser("bob", ""), Log: c.Log,
 	})
@@ -34,25 +36,12 @@ func plainHandler(t testing.TB) *Handler {
 // comes back with the request held before.
 func BenchmarkCycle(b *testing.B) {
 	h := plainHandler(b)
-	post := func(body string) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, newPost(body))
-		return w
-	}
-	_, rest, _ := strings.Cut(post(creation(usualAttrs)).Body.String(), " sid='")
-	sid, _, _ := strings.Cut(rest, "'")
-	c := &boshClient{sid: sid, rid: 1000}
-	for _, step := range [][2]string{
-		{"", plain("alice")}, {"xmpp:restart='true'", ""}, {"", bind("web")}, {"", "<presence xmlns='jabber:client'/>"},
-	} {
-		c.rid++
-		post(c.text(c.rid, step[0], step[1]))
-	}
-	send := func(payload string) chan *httptest.ResponseRecorder {
+	c := newWire(h, "alice", "web")
+	send := func(payload string) chan string {
 		c.rid++
 		body := fmt.Sprintf("<body xmlns='%s' sid='%s' rid='%d'>%s</body>", ns.HTTPBind, c.sid, c.rid, payload)
-		done := make(chan *httptest.ResponseRecorder, 1)
-		go func() { done <- post(body) }()
+		done := make(chan string, 1)
+		go func() { done <- c.post(body) }()
 		return done
 	}
 	chat := message("alice@example.com/web", "1")
@@ -60,8 +49,8 @@ func BenchmarkCycle(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		next := send(chat)
-		if w := <-held; !strings.Contains(w.Body.String(), "<message ") {
-			b.Fatal(w.Body)
+		if w := <-held; !strings.Contains(w, "<message ") {
+			b.Fatal(w)
 		}
 		held = next
 	}
