@@ -2,17 +2,22 @@ package test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/xml"
 	"fmt"
 	"net"
 	"testing"
 	"time"
 
+	xwebsocket "golang.org/x/net/websocket"
 	"mellium.im/sasl"
 	"mellium.im/xmlstream"
 	"mellium.im/xmpp"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/websocket"
+
+	"rollcall/cmd/rollcall/app"
 )
 
 // melliumClient is a user with the client of the mellium library.
@@ -36,18 +41,53 @@ type melliumStanza struct {
 	} `xml:"urn:rollcall:project:1 x"`
 }
 
-func dialMellium(ctx context.Context, t *testing.T, address, user string) *melliumClient {
+// melliumDialers are the ways in that mellium knows.
+var melliumDialers = []struct {
+	name string
+	dial func(ctx context.Context, a *app.App, user jid.JID, login xmpp.StreamFeature) (net.Conn, *xmpp.Session, error)
+}{
+	{"starttls", func(ctx context.Context, a *app.App, user jid.JID, login xmpp.StreamFeature) (net.Conn, *xmpp.Session, error) {
+		tcp, _ := a.Addresses()
+		conn, err := net.Dial("tcp", tcp[0].String())
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := xmpp.NewClientSession(ctx, user, conn, xmpp.StartTLS(insecure()), login, xmpp.BindResource())
+		return conn, s, err
+	}},
+	{"secure websocket", func(ctx context.Context, a *app.App, user jid.JID, login xmpp.StreamFeature) (net.Conn, *xmpp.Session, error) {
+		_, http := a.Addresses()
+		conn, err := tls.Dial("tcp", http[1].String(), insecure())
+		if err != nil {
+			return nil, nil, err
+		}
+		address := http[1].String()
+		config, err := xwebsocket.NewConfig("wss://"+address+"/xmpp-websocket", "https://"+address)
+		if err != nil {
+			return nil, nil, err
+		}
+		config.Protocol = []string{websocket.WSProtocol}
+		ws, err := xwebsocket.NewClient(config, conn)
+		if err != nil {
+			return nil, nil, err
+		}
+		// websocket.NewSession takes the page's origin for the server's address, and so
+		// a page's https for no TLS.
+		s, err := xmpp.NewSession(ctx, user.Domain(), user, ws, xmpp.Secure,
+			websocket.Negotiator(func(*xmpp.Session, *xmpp.StreamConfig) xmpp.StreamConfig {
+				return xmpp.StreamConfig{Features: []xmpp.StreamFeature{login, xmpp.BindResource()}}
+			}))
+		return conn.NetConn(), s, err
+	}},
+}
+
+func dialMellium(t *testing.T, user string, dial func(user jid.JID, login xmpp.StreamFeature) (net.Conn, *xmpp.Session, error)) *melliumClient {
 	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &melliumClient{t: t, conn: conn, got: make(chan melliumStanza, 100), ended: make(chan struct{})}
-	c.session, err = xmpp.NewClientSession(ctx, jid.MustParse(user+"@localhost"), conn,
-		xmpp.StartTLS(insecure()), xmpp.SASL("", "secret", sasl.ScramSha256, sasl.ScramSha1), xmpp.BindResource())
+	conn, session, err := dial(jid.MustParse(user+"@localhost"), xmpp.SASL("", "secret", sasl.ScramSha256, sasl.ScramSha1))
 	if err != nil {
 		t.Fatalf("%s: %v", user, err)
 	}
+	c := &melliumClient{t: t, conn: conn, session: session, got: make(chan melliumStanza, 100), ended: make(chan struct{})}
 	go func() {
 		defer close(c.ended)
 		// How the stream ends is not this test's business.
@@ -111,18 +151,28 @@ func (c *melliumClient) presence(ctx context.Context, typ stanza.PresenceType, s
 // TestMellium is the main job with mellium's own client: two users of one
 // project, and one outside.
 func TestMellium(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	a := start(t, options{})
-	tcp, _ := a.Addresses()
-	address := tcp[0].String()
-	dave := dialMellium(ctx, t, address, "dave")
+	for _, way := range melliumDialers {
+		t.Run(way.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			a := start(t, options{})
+			melliumTalk(ctx, t, func(user string) *melliumClient {
+				return dialMellium(t, user, func(user jid.JID, login xmpp.StreamFeature) (net.Conn, *xmpp.Session, error) {
+					return way.dial(ctx, a, user, login)
+				})
+			})
+		})
+	}
+}
+
+func melliumTalk(ctx context.Context, t *testing.T, login func(user string) *melliumClient) {
+	dave := login("dave")
 	dave.presence(ctx, "", "")
 	dave.expect("presence dave type= show= status= body=")
-	alice := dialMellium(ctx, t, address, "alice")
+	alice := login("alice")
 	alice.presence(ctx, "", "")
 	alice.expect("presence alice type= show= status= body=")
-	bob := dialMellium(ctx, t, address, "bob")
+	bob := login("bob")
 	bob.presence(ctx, "", "")
 	bob.expect("presence bob type= show= status= body=", "presence alice type= show= status=1 body=")
 	alice.expect("presence bob type= show= status=1 body=")

@@ -25,23 +25,26 @@ import (
 type transport struct {
 	name   string
 	kind   string
-	target func(tcp, direct, http net.Addr) transcript.Target
+	target func(tcp, http []net.Addr) transcript.Target
 }
 
 var transports = []transport{
-	{"starttls", transcript.KindTCP, func(tcp, _, _ net.Addr) transcript.Target {
-		return transcript.Target{Address: tcp.String(), TLS: insecure()}
+	{"starttls", transcript.KindTCP, func(tcp, _ []net.Addr) transcript.Target {
+		return transcript.Target{Address: tcp[0].String(), TLS: insecure()}
 	}},
-	{"direct", transcript.KindTCP, func(_, direct, _ net.Addr) transcript.Target {
+	{"direct", transcript.KindTCP, func(tcp, _ []net.Addr) transcript.Target {
 		c := insecure()
 		c.NextProtos = []string{"xmpp-client"}
-		return transcript.Target{Address: direct.String(), TLS: c, DirectTLS: true}
+		return transcript.Target{Address: tcp[1].String(), TLS: c, DirectTLS: true}
 	}},
-	{"bosh", transcript.KindBOSH, func(_, _, http net.Addr) transcript.Target {
-		return transcript.Target{URL: fmt.Sprintf("http://%s/http-bind", http)}
+	{"bosh", transcript.KindBOSH, func(_, http []net.Addr) transcript.Target {
+		return transcript.Target{URL: fmt.Sprintf("http://%s/http-bind", http[0])}
 	}},
-	{"websocket", transcript.KindWebSocket, func(_, _, http net.Addr) transcript.Target {
-		return transcript.Target{URL: fmt.Sprintf("ws://%s/xmpp-websocket", http)}
+	{"websocket", transcript.KindWebSocket, func(_, http []net.Addr) transcript.Target {
+		return transcript.Target{URL: fmt.Sprintf("ws://%s/xmpp-websocket", http[0])}
+	}},
+	{"secure websocket", transcript.KindWebSocket, func(_, http []net.Addr) transcript.Target {
+		return transcript.Target{URL: fmt.Sprintf("wss://%s/xmpp-websocket", http[1]), TLS: insecure()}
 	}},
 }
 
@@ -76,7 +79,10 @@ func start(t *testing.T, o options) *app.App {
 		{Address: "127.0.0.1:0", TLS: conf.TLSStartTLS, RequireTLS: true},
 		{Address: "127.0.0.1:0", TLS: conf.TLSDirect, RequireTLS: true},
 	}
-	c.Listen.HTTP = []conf.HTTPListener{{Address: "127.0.0.1:0", TLS: conf.TLSNone, PlainWithoutTLS: true, BOSH: true, WebSocket: true}}
+	c.Listen.HTTP = []conf.HTTPListener{
+		{Address: "127.0.0.1:0", TLS: conf.TLSNone, PlainWithoutTLS: true, BOSH: true, WebSocket: true},
+		{Address: "127.0.0.1:0", TLS: conf.TLSDirect, BOSH: true, WebSocket: true},
+	}
 	c.Listen.Metrics = "127.0.0.1:0"
 	c.BOSH.Inactivity = time.Second
 	c.BOSH.Polling = 0
@@ -128,7 +134,7 @@ func fill(t *testing.T, store storage.Admin) {
 // target is the server as clients of one transport reach it.
 func (tr transport) of(a *app.App) transcript.Target {
 	tcp, http := a.Addresses()
-	target := tr.target(tcp[0], tcp[1], http[0])
+	target := tr.target(tcp, http)
 	target.Kind, target.Host = tr.kind, "localhost"
 	target.Actions = map[string]func(context.Context) error{"shutdown": a.Shutdown}
 	return target
