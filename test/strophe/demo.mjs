@@ -20,6 +20,8 @@ const options = settings({
   dave: 'dave',
   password: 'secret',
   project: 'Apollo',
+  // How the page connects: bosh or websocket.
+  transport: 'bosh',
   // Seconds for which people still count as present after their last connection broke.
   grace: '5',
   // Seconds without a request after which the server gives a BOSH session up.
@@ -51,7 +53,9 @@ class Tab {
   }
 
   async open(query) {
-    await this.page.goto(new URL(query, options.url).href);
+    const url = new URL(query, options.url);
+    url.searchParams.set('transport', options.transport);
+    await this.page.goto(url.href);
   }
 
   connected() {

@@ -47,6 +47,7 @@ export class Socket {
   // Whether a connection outlives a change of networks cannot be seen from here.
   nudge() {
     if (navigator.onLine) this.#finish('remote-connection-failed', 'The network has changed.');
+    else this.onstall(true);
   }
 
   close(farewell) {
