@@ -4,6 +4,7 @@ package websocket_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -97,6 +98,8 @@ func BenchmarkIdle(b *testing.B) {
 	b.Run("no pings", func(b *testing.B) { idle(b, options{}) })
 	b.Run("pings", func(b *testing.B) { idle(b, options{Config: pings}) })
 	b.Run("portable", func(b *testing.B) { idle(b, options{Config: websocket.Config{Portable: true}}) })
+	b.Run("front", func(b *testing.B) { idle(b, options{front: true, Config: pings}) })
+	b.Run("front, TLS", func(b *testing.B) { idle(b, options{front: true, cipher: true, Config: pings}) })
 }
 
 func idle(b *testing.B, o options) {
@@ -146,7 +149,7 @@ func idleClients(b *testing.B, h *house, n int) (leave func()) {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", idleEnv, h.address, n))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v", idleEnv, h.address, n, h.cipher))
 	cmd.Stderr = os.Stderr
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
@@ -181,13 +184,18 @@ func TestMain(m *testing.M) {
 func beIdle(about string) error {
 	var address string
 	var n int
-	if _, err := fmt.Sscan(about, &address, &n); err != nil {
+	var cipher bool
+	if _, err := fmt.Sscan(about, &address, &n, &cipher); err != nil {
 		return err
 	}
-	dialer := ws.Dialer{Protocols: []string{"xmpp"}}
+	url := "ws://" + address
+	if cipher {
+		url = "wss://" + address
+	}
+	dialer := ws.Dialer{Protocols: []string{"xmpp"}, TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	conns := make([]net.Conn, n)
 	for i := range conns {
-		conn, err := logIn(&dialer, address, fmt.Sprint("u", i))
+		conn, err := logIn(&dialer, url, fmt.Sprint("u", i))
 		if err != nil {
 			return err
 		}
@@ -199,8 +207,8 @@ func beIdle(about string) error {
 	return err
 }
 
-func logIn(dialer *ws.Dialer, address, user string) (net.Conn, error) {
-	conn, _, _, err := dialer.Dial(context.Background(), "ws://"+address+"/")
+func logIn(dialer *ws.Dialer, url, user string) (net.Conn, error) {
+	conn, _, _, err := dialer.Dial(context.Background(), url)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package websocket_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"rollcall/c2s/websocket"
 	"rollcall/conf"
 	"rollcall/internal/auth"
+	"rollcall/internal/front"
 	"rollcall/server"
 	"rollcall/storage"
 )
@@ -50,6 +53,8 @@ type options struct {
 	websocket.Config
 	limits func(*conf.Limits)
 	tls    bool // is required
+	front  bool // of our own instead of a server of net/http
+	cipher bool // TLS from the first byte
 }
 
 // house is a server with one listener.
@@ -58,6 +63,7 @@ type house struct {
 	t        testing.TB
 	acceptor *websocket.Acceptor
 	address  string
+	cipher   bool
 	closes   chan string // the reason of every close
 	metrics  *prometheus.Registry
 	stop     func()
@@ -118,7 +124,25 @@ func start(t testing.TB, o options) *house {
 		t.Fatal(err)
 	}
 	h.address = ln.Addr().String()
-	web := &http.Server{Handler: h.acceptor, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
+	var web interface {
+		Serve(net.Listener) error
+		Shutdown(context.Context) error
+	}
+	var config *tls.Config
+	if h.cipher = o.cipher; o.cipher {
+		config = certificate(t)
+	}
+	if o.front {
+		web = front.New(front.Config{
+			TLS: config, Rest: h.acceptor, HeaderBytes: 8 << 10, Log: slog.New(slog.DiscardHandler), Portable: o.Portable,
+			HeaderTime: patience, BodyTime: patience, ReplyTime: patience, IdleTime: patience, ReplyBytes: 1 << 20,
+		})
+	} else {
+		if o.cipher {
+			ln = tls.NewListener(ln, config)
+		}
+		web = &http.Server{Handler: h.acceptor, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
+	}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 	h.stop = sync.OnceFunc(func() {
@@ -135,6 +159,14 @@ func start(t testing.TB, o options) *house {
 	})
 	t.Cleanup(h.stop)
 	return h
+}
+
+// certificate is one that httptest brings.
+func certificate(t testing.TB) *tls.Config {
+	t.Helper()
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	defer s.Close()
+	return &tls.Config{Certificates: s.TLS.Certificates}
 }
 
 func (h *house) expectNoPanic() {
@@ -180,6 +212,9 @@ func (h *house) dial(headers ...string) *peer {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { nc.Close() })
+	if h.cipher {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+	}
 	p := newPeer(h.t, nc)
 	if err := p.SetDeadline(time.Now().Add(patience)); err != nil {
 		h.t.Fatal(err)

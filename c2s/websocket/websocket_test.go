@@ -12,23 +12,40 @@ import (
 
 // TestLogin also shows the forms that strophe.js looks for.
 func TestLogin(t *testing.T) {
-	for _, portable := range []bool{false, true} {
-		h := start(t, options{Config: websocket.Config{Portable: portable}})
-		ann, ben := h.login("ann", "web"), h.login("ben", "web")
-		long := strings.Repeat("x", 100_000)
-		for _, body := range []string{"hi", strings.Repeat("y", 200), long} {
-			ann.send("<message xmlns='jabber:client' to='ben@example.com/web' type='chat'><body>" + body + "</body></message>")
-			ben.expect("<message xmlns='jabber:client' from='ann@example.com/web' to='ben@example.com/web' type='chat'><body>" + body + "</body></message>")
-		}
-		ann.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
-		ann.expect(closing)
-		ann.expectClosing(ws.StatusNormalClosure)
-		h.expectClose("client")
-		h.stop()
-		ben.expect(streamError("system-shutdown"), closing)
-		ben.expectClosing(ws.StatusGoingAway)
-		h.expectClose("shutdown")
+	for name, o := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // at the end the server waits for clients to leave
+			talk(t, start(t, o))
+		})
 	}
+}
+
+// kinds are the ways for a connection to come about.
+var kinds = map[string]options{
+	"net/http":             {},
+	"net/http, portable":   {Config: websocket.Config{Portable: true}},
+	"net/http, TLS":        {cipher: true, tls: true},
+	"front":                {front: true},
+	"front, portable":      {front: true, Config: websocket.Config{Portable: true}},
+	"front, TLS":           {front: true, cipher: true, tls: true},
+	"front, TLS, portable": {front: true, cipher: true, tls: true, Config: websocket.Config{Portable: true}},
+}
+
+func talk(t *testing.T, h *house) {
+	ann, ben := h.login("ann", "web"), h.login("ben", "web")
+	long := strings.Repeat("x", 100_000)
+	for _, body := range []string{"hi", strings.Repeat("y", 200), long} {
+		ann.send("<message xmlns='jabber:client' to='ben@example.com/web' type='chat'><body>" + body + "</body></message>")
+		ben.expect("<message xmlns='jabber:client' from='ann@example.com/web' to='ben@example.com/web' type='chat'><body>" + body + "</body></message>")
+	}
+	ann.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
+	ann.expect(closing)
+	ann.expectClosing(ws.StatusNormalClosure)
+	h.expectClose("client")
+	h.stop()
+	ben.expect(streamError("system-shutdown"), closing)
+	ben.expectClosing(ws.StatusGoingAway)
+	h.expectClose("shutdown")
 }
 
 // TestHeader: RFC 7395 section 3.4.
