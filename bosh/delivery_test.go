@@ -50,6 +50,20 @@ type delivery struct {
 	sent    map[int64]int     // copies of each rid, by the client
 	got     map[int64]*string // what the client was answered
 	next    int64             // the client's next rid
+	ack     map[string]int64  // what each copy acknowledges
+	acked   int64             // the highest of these that arrived
+	lost    map[int64]bool    // rids with a reply that was written and did not arrive
+}
+
+func newDelivery(rnd *rand.Rand) *delivery {
+	requests := 1 + rnd.IntN(4)
+	d := &delivery{
+		rnd: rnd, w: newWindow[string](1, requests, rnd.IntN(requests)), next: 1,
+		writing: map[string]reply{}, waiting: map[string]bool{}, sent: map[int64]int{}, got: map[int64]*string{},
+		ack: map[string]int64{}, lost: map[int64]bool{},
+	}
+	d.w.acks = rnd.IntN(2) == 0
+	return d
 }
 
 // TestWindowExactlyOnce: whatever happens, everything that the server says reaches
@@ -57,11 +71,7 @@ type delivery struct {
 func TestWindowExactlyOnce(t *testing.T) {
 	for seed := range uint64(3000) {
 		rnd := rand.New(rand.NewPCG(seed, 4))
-		requests := 1 + rnd.IntN(4)
-		d := &delivery{
-			rnd: rnd, w: newWindow[string](1, requests, rnd.IntN(requests)), next: 1,
-			writing: map[string]reply{}, waiting: map[string]bool{}, sent: map[int64]int{}, got: map[int64]*string{},
-		}
+		d := newDelivery(rnd)
 		for range 150 {
 			d.step(true)
 		}
@@ -170,14 +180,23 @@ func (d *delivery) send(rid int64) {
 		return
 	}
 	d.copies++
-	d.coming = append(d.coming, fmt.Sprintf("%d-%d", rid, d.copies))
+	who := fmt.Sprintf("%d-%d", rid, d.copies)
+	d.coming = append(d.coming, who)
+	d.ack[who] = min(d.open(), rid) - 1
 }
 
 func (d *delivery) arrive(who string) {
 	rid := ridOf(who)
-	switch v, old, rep := d.w.accept(rid, who, false); v {
+	v, old, rep := d.w.accept(rid, who, false)
+	d.w.ack(d.ack[who])
+	d.acked = max(d.acked, d.ack[who])
+	switch v {
 	case process, early:
+		d.w.goesOn(false)
 		d.waiting[who] = true
+		if d.rnd.IntN(10) == 0 {
+			defer d.pause()
+		}
 	case repeated:
 		delete(d.waiting, old) // the client is told to ask again
 		d.waiting[who] = true
@@ -197,6 +216,17 @@ func (d *delivery) arrive(who string) {
 		}
 		d.processed = append(d.processed, ridOf(who))
 		d.w.done(ridOf(who))
+	}
+}
+
+// pause answers whoever waits with nothing.
+func (d *delivery) pause() {
+	for {
+		rid, ok := d.w.oldest()
+		if !ok {
+			return
+		}
+		d.answer(rid, "")
 	}
 }
 
@@ -237,6 +267,7 @@ func (d *delivery) written(who string, rep reply, trouble bool) {
 	}
 	d.w.wrote(rid, who)
 	if trouble && d.rnd.IntN(4) == 0 {
+		d.lost[rid] = true
 		return
 	}
 	said := string(rep.stanzas())
