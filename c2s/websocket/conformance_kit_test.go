@@ -3,6 +3,7 @@ package websocket_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"rollcall/c2s/websocket"
 	"rollcall/conf"
+	"rollcall/internal/front"
 	"rollcall/internal/servertest"
 	"rollcall/server"
 )
@@ -29,23 +31,40 @@ const (
 	exactClose  = `<close xmlns="urn:ietf:params:xml:ns:xmpp-framing" />`
 )
 
+// way is how connections come to a listener.
+type way struct {
+	name     string
+	front    bool // by the HTTP front of the program, otherwise by net/http
+	tls      bool
+	portable bool // links with a goroutine and a buffer
+}
+
+// usual is the program's way on a port without TLS.
+var usual = way{name: "front", front: true}
+
 // endpoint is a server with one WebSocket listener, for clients that say what
 // they like.
 type endpoint struct {
 	*servertest.Server
-	t       testing.TB
+	way     way
 	address string
 }
 
-// listen starts an endpoint; change may alter its configuration.
+// listen starts an endpoint of the usual way; change may alter its configuration.
 func listen(t testing.TB, change func(*websocket.Config)) *endpoint {
 	t.Helper()
-	e := &endpoint{t: t}
+	return usual.listen(t, change)
+}
+
+func (w way) listen(t testing.TB, change func(*websocket.Config)) *endpoint {
+	t.Helper()
+	e := &endpoint{way: w}
 	e.Server = servertest.New(t, servertest.Options{
 		Hosts:     []string{rawHost},
 		Directory: servertest.NewDirectory().AddUser("alice", "Alice").AddUser("bob", "Bob"),
 	})
-	c := websocket.Config{Limits: conf.Default().Limits, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	c := websocket.Config{Limits: conf.Default().Limits, Log: log, Portable: w.portable}
 	if change != nil {
 		change(&c)
 	}
@@ -57,24 +76,46 @@ func listen(t testing.TB, change func(*websocket.Config)) *endpoint {
 		t.Fatal(err)
 	}
 	e.address = ln.Addr().String()
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: rawPatience, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelInfo)}
-	served := make(chan error, 1)
-	go func() { served <- web.Serve(ln) }()
+	stop := w.serve(t, ln, mux, log)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), rawPatience)
 		defer cancel()
-		if err := web.Close(); err != nil {
-			t.Error(err)
-		}
 		e.Stop()
-		if err := acceptor.Close(ctx); err != nil {
-			t.Errorf("acceptor: %v", err)
-		}
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		if err := errors.Join(acceptor.Close(ctx), stop(ctx)); err != nil {
 			t.Error(err)
 		}
 	})
 	return e
+}
+
+// serve serves HTTP until stop.
+func (w way) serve(t testing.TB, ln net.Listener, h http.Handler, log *slog.Logger) (stop func(context.Context) error) {
+	t.Helper()
+	var config *tls.Config
+	if w.tls {
+		config = certificate(t)
+	}
+	served := make(chan error, 1)
+	if w.front {
+		f := front.New(front.Config{
+			TLS: config, Rest: h, HeaderTime: rawPatience, BodyTime: rawPatience, ReplyTime: rawPatience,
+			IdleTime: rawPatience, HeaderBytes: 16 << 10, ReplyBytes: 1 << 20, Portable: w.portable, Log: log,
+		})
+		go func() { served <- f.Serve(ln) }()
+		return func(ctx context.Context) error { return errors.Join(ln.Close(), f.Shutdown(ctx), <-served) }
+	}
+	web := &http.Server{Handler: h, ReadHeaderTimeout: rawPatience, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+	if w.tls {
+		ln = tls.NewListener(ln, config)
+	}
+	go func() { served <- web.Serve(ln) }()
+	return func(ctx context.Context) error {
+		err := web.Shutdown(ctx)
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		return err
+	}
 }
 
 // rawPeer is a client that says what it likes.
@@ -92,6 +133,9 @@ func (e *endpoint) dialRaw(t testing.TB) *rawPeer {
 	nc, err := net.Dial("tcp", e.address)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if e.way.tls {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true}) // the certificate is the test's own
 	}
 	p := &rawPeer{Conn: nc, t: t, in: bufio.NewReader(nc)}
 	t.Cleanup(func() { nc.Close() })
@@ -285,7 +329,7 @@ func (p *rawPeer) last() ending {
 				p.t.Fatalf("the connection stays open after %+v", end)
 			}
 			if !errors.Is(err, io.EOF) {
-				p.t.Logf("the connection ends with %v", err)
+				p.t.Errorf("the connection ends with %v", err)
 			}
 			return end
 		case end.code != 1006:

@@ -17,15 +17,27 @@ type rawCase struct {
 }
 
 // runCases runs each case with its frames in one write, in one write each, and
-// byte by byte.
+// byte by byte; and once more each over other ways to the server.
 func runCases(t *testing.T, cases []rawCase) {
 	t.Helper()
-	e := listen(t, nil)
-	for _, c := range cases {
-		for _, how := range []chop{0, -1, 1} {
-			name := map[chop]string{0: "at once", -1: "frame by frame", 1: "byte by byte"}[how]
-			t.Run(c.number+" "+c.name+"/"+name, func(t *testing.T) { c.run(e.login(t), how) })
-		}
+	for _, run := range []struct {
+		way way
+		how chop
+	}{
+		{usual, 0}, {usual, -1}, {usual, 1},
+		{way{name: "front with TLS", front: true, tls: true}, -1},
+		{way{name: "front with TLS", front: true, tls: true}, 0},
+		{way{name: "front, portable", front: true, portable: true}, 0},
+		{way{name: "net-http"}, 0},
+		{way{name: "net-http with TLS", tls: true}, -1},
+	} {
+		how := map[chop]string{0: "at once", -1: "frame by frame", 1: "byte by byte"}[run.how]
+		t.Run(run.way.name+", "+how, func(t *testing.T) {
+			e := run.way.listen(t, nil)
+			for _, c := range cases {
+				t.Run(c.number+" "+c.name, func(t *testing.T) { c.run(e.login(t), run.how) })
+			}
+		})
 	}
 }
 
