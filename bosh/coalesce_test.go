@@ -21,7 +21,7 @@ func TestCoalesce(t *testing.T) {
 			bob.Send(toWeb("1"))
 			r.expectMessages(poll.now(), "1") // the first after a quiet time
 		})
-		r.pass(5 * time.Millisecond)
+		r.pass(30 * time.Millisecond)
 		poll = c.send("", "")
 		r.after(22*time.Millisecond, func() {
 			r.pass(2 * time.Millisecond)

@@ -52,7 +52,7 @@ type delivery struct {
 	next    int64             // the client's next rid
 	ack     map[string]int64  // what each copy acknowledges
 	acked   int64             // the highest of these that arrived
-	lost    map[int64]bool    // rids with a reply that was written and did not arrive
+	lost    map[string]bool   // stanzas that were written and did not arrive
 }
 
 func newDelivery(rnd *rand.Rand) *delivery {
@@ -60,7 +60,7 @@ func newDelivery(rnd *rand.Rand) *delivery {
 	d := &delivery{
 		rnd: rnd, w: newWindow[string](1, requests, rnd.IntN(requests)), next: 1,
 		writing: map[string]reply{}, waiting: map[string]bool{}, sent: map[int64]int{}, got: map[int64]*string{},
-		ack: map[string]int64{}, lost: map[int64]bool{},
+		ack: map[string]int64{}, lost: map[string]bool{},
 	}
 	d.w.acks = rnd.IntN(2) == 0
 	return d
@@ -267,7 +267,9 @@ func (d *delivery) written(who string, rep reply, trouble bool) {
 	}
 	d.w.wrote(rid, who)
 	if trouble && d.rnd.IntN(4) == 0 {
-		d.lost[rid] = true
+		for _, id := range strings.Fields(string(rep.stanzas())) {
+			d.lost[id] = true
+		}
 		return
 	}
 	said := string(rep.stanzas())
