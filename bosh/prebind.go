@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"rollcall/internal/forwarded"
 )
 
 // PrebindConfig says who may open sessions by one HTTP request.
@@ -132,15 +134,16 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 		p.h.cfg.Log.Warn("prebinding refused after too many failures", "user", clipName(ask.user), "remote", c.remote)
 		return nil, &refused{http.StatusTooManyRequests, "Too many failures: try later"}
 	}
-	s, err := p.open(ask, c)
+	s, err := p.open(ask, c, p.h.sidFor(r, ""))
 	if !errors.Is(err, errUnauthorized) {
 		p.failures.forgive(source)
 	}
 	return s, err
 }
 
-// open checks the key, if there is one, and opens the session.
-func (p *prebinder) open(ask *prebindRequest, c client) (*session, error) {
+// open checks the key, if there is one, and opens the session, under the sid that is
+// proposed, if any.
+func (p *prebinder) open(ask *prebindRequest, c client, sid string) (*session, error) {
 	if ask.key != "" {
 		// The digests are of the same length whatever was sent.
 		given := sha256.Sum256([]byte(ask.key))
@@ -154,6 +157,7 @@ func (p *prebinder) open(ask *prebindRequest, c client) (*session, error) {
 	local, domain := p.account(ask.user)
 	return p.h.openFor(login{
 		local: local, domain: domain, password: ask.password, trusted: ask.key != "", resource: ask.resource,
+		sid: sid,
 	}, c)
 }
 
@@ -173,7 +177,7 @@ func forwardingHeaders() []string {
 // fromThisMachine reports whether a request was made by a program of this machine, and
 // did not just pass through a proxy here.
 func fromThisMachine(r *http.Request) bool {
-	ip, ok := addressOf(r.RemoteAddr)
+	ip, ok := forwarded.Address(r.RemoteAddr)
 	return ok && ip.IsLoopback() && !slices.ContainsFunc(forwardingHeaders(), func(name string) bool {
 		return len(r.Header.Values(name)) > 0
 	})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rollcall/internal/forwarded"
 	"rollcall/internal/jid"
 )
 
@@ -76,7 +77,7 @@ func (f *failures) forgive(source string) {
 // failureSource is an address and the user it claims to be, in one of the ways in
 // which both can be written. An IPv6 network of one customer counts as one address.
 func failureSource(remote, local, domain string) string {
-	if ip, ok := addressOf(remote); ok {
+	if ip, ok := forwarded.Address(remote); ok {
 		bits := ip.BitLen()
 		if ip.Is6() {
 			bits = 64

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,25 @@ func TestPrebindSecure(t *testing.T) {
 			turn.Hangup()
 			turn.End()
 		}
+	})
+}
+
+// A trusted proxy names the session, unless the name is taken.
+func TestPrebindProposedSID(t *testing.T) {
+	sid := strings.Repeat("0123456789abcdef", 2)
+	inBubble(t, func(r *rig) {
+		ask := func() *answer {
+			return prebindWith(r.t, r.prebinder(), jsonRequest(`{"user": "alice"}`, "Authorization", "Bearer "+testKey, "X-BOSH-Sid", sid))
+		}
+		if a := ask(); a.SID == sid {
+			r.t.Error("a stranger named the session")
+		}
+		r.h.cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		a, b := ask(), ask()
+		if a.SID != sid || b.SID == sid {
+			r.t.Errorf("two sessions are %s and %s", a.SID, b.SID)
+		}
+		r.expect(r.attach(a).send("", "<presence xmlns='jabber:client'/>").now(), "presence")
 	})
 }
 

@@ -113,13 +113,14 @@ type Session struct {
 
 // BOSH holds the session parameters of XEP-0124 section 7.
 type BOSH struct {
-	Wait       time.Duration `yaml:"wait"` // longest that a request is held, whole seconds
-	Inactivity time.Duration `yaml:"inactivity"`
-	MaxPause   time.Duration `yaml:"max_pause"` // 0 for none
-	Hold       int           `yaml:"hold"`
-	Polling    time.Duration `yaml:"polling"`
-	Coalesce   time.Duration `yaml:"coalesce"` // how long a busy session's response waits for more
-	Origins    []string      `yaml:"origins"`  // CORS; "*" for any
+	Wait        time.Duration `yaml:"wait"` // longest that a request is held, whole seconds
+	Inactivity  time.Duration `yaml:"inactivity"`
+	MaxPause    time.Duration `yaml:"max_pause"` // 0 for none
+	Hold        int           `yaml:"hold"`
+	Polling     time.Duration `yaml:"polling"`
+	Coalesce    time.Duration `yaml:"coalesce"`    // how long a busy session's response waits for more
+	Origins     []string      `yaml:"origins"`     // CORS; "*" for any
+	Compression bool          `yaml:"compression"` // gzip
 	// PrebindKeyFile may be empty: see Config.PrebindKey. Load makes it relative to
 	// the configuration file's folder.
 	PrebindKeyFile string `yaml:"prebind_key_file"`
