@@ -36,7 +36,7 @@ fuzz:
 
 # slixmpp over TCP, strophe.js and the demo page in chromium, also through nginx.
 clients:
-	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage|TestNginx[CLSR]' ./test
+	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage|TestNginx' ./test
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

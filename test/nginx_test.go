@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/beevik/etree"
+	"github.com/coder/websocket"
 	"mellium.im/sasl"
 
 	"rollcall/cmd/rollcall/app"
@@ -125,6 +127,11 @@ func startNginx(t *testing.T, nodes ...net.Addr) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// Handing it over has made it a blocking one, in which a worker of nginx would
+	// wait for a connection that another worker has taken.
+	if err := syscall.SetNonblock(int(socket.Fd()), true); err != nil {
+		t.Error(err)
+	}
 	t.Cleanup(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Errorf("stopping nginx: %v", err)
@@ -188,6 +195,7 @@ func startNode(t *testing.T) node {
 	r := &roll{}
 	return node{start(t, options{modules: []server.Module{r}, config: func(c *conf.Config) {
 		behindNginx(c)
+		c.Listen.HTTP[0].WebSocket, c.Listen.HTTP[0].HostMeta = true, true
 		c.BOSH.Inactivity = clientInactivity
 	}}), r}
 }
@@ -345,4 +353,60 @@ func TestNginxReload(t *testing.T) {
 	a := startForClients(t, behindNginx)
 	_, http := a.Addresses()
 	reload(t, startNginx(t, http[0]))
+}
+
+// TestNginxStropheWebSocket is strophe.js over WebSocket, through nginx.
+func TestNginxStropheWebSocket(t *testing.T) {
+	a := startForClients(t, behindNginx, func(c *conf.Config) {
+		c.Listen.HTTP[0].WebSocket = true
+		c.WebSocket.Origins = []string{"*"} // the page comes from elsewhere
+	})
+	_, http := a.Addresses()
+	strophe(t, strings.Replace(startNginx(t, http[0]), "http", "ws", 1), "--path", "/xmpp-websocket")
+}
+
+// TestNginxWeb is what web clients need beside BOSH: the way to it (XEP-0156), and
+// WebSocket for pages of the same site only.
+func TestNginxWeb(t *testing.T) {
+	n := startNode(t)
+	url := startNginx(t, n.http())
+	socket := strings.Replace(url, "http", "ws", 1) + "/xmpp-websocket"
+
+	for _, name := range []string{"host-meta", "host-meta.json"} {
+		resp, err := http.Get(url + "/.well-known/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		// What the client used, not what nginx did.
+		for _, address := range []string{url + "/http-bind", socket} {
+			if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), address) {
+				t.Errorf("%s: %s, want %s in it:\n%s", name, resp.Status, address, body)
+			}
+		}
+	}
+
+	for origin, want := range map[string]int{"": http.StatusSwitchingProtocols, url: http.StatusSwitchingProtocols, "https://elsewhere.example": http.StatusForbidden} {
+		head := http.Header{}
+		if origin != "" {
+			head.Set("Origin", origin)
+		}
+		// Somebody who would like to be taken for somebody else.
+		head.Set("X-Forwarded-Host", "elsewhere.example")
+		head.Set("X-Forwarded-Proto", "https")
+		conn, resp, err := websocket.Dial(t.Context(), socket, &websocket.DialOptions{
+			HTTPHeader: head, Subprotocols: []string{"xmpp"},
+		})
+		if resp == nil || resp.StatusCode != want {
+			t.Errorf("WebSocket from %q: %v (%v), want status %d", origin, resp, err, want)
+		}
+		if err == nil {
+			if err := conn.CloseNow(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }

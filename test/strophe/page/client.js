@@ -44,6 +44,7 @@ class Client {
   stay(service, jid, password) {
     const connection = this.#open(service, {});
     let failures = 0;
+    let timer;
     const connect = () => {
       connection.reset();
       connection.connect(jid, password, (status, condition) => {
@@ -53,7 +54,9 @@ class Client {
           this.#listen();
           this.presence();
         } else if (name === 'DISCONNECTED') {
-          setTimeout(connect, Math.min(500 * 2 ** failures++, 5000));
+          // Over WebSocket, strophe.js says so twice.
+          clearTimeout(timer);
+          timer = setTimeout(connect, Math.min(500 * 2 ** failures++, 5000));
         }
       });
     };
@@ -134,6 +137,13 @@ class Client {
     while (!this.connection._proto._requests.some(({ sends }) => sends > 0)) {
       await new Promise(requestAnimationFrame);
     }
+  }
+
+  // Resolves when nobody has answered twice, or the connection has ended since event
+  // number `since`.
+  async unreachable(since) {
+    const ended = () => this.events.slice(since).some(({ name }) => name === 'DISCONNECTED');
+    while (!(this.connection._proto.errors > 1 || ended())) await new Promise(requestAnimationFrame);
   }
 
   // Cuts the requests that wait, as a network does that goes away for a moment.
