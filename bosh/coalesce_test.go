@@ -43,14 +43,6 @@ func TestCoalesce(t *testing.T) {
 	}, coalesced(20*time.Millisecond))
 }
 
-// busy returns a session whose next stanza waits for others, with a request held.
-func (r *rig) busy() (c *boshClient, poll *call) {
-	r.t.Helper()
-	c, poll = r.online("alice")
-	c.expect(c.send("", ping).now()) // the answer goes with the poll
-	return c, poll
-}
-
 // TestCoalesceNotForAnswers: what a request caused itself goes at once, and takes
 // with it what waits. Every login of these tests shows it, too.
 func TestCoalesceNotForAnswers(t *testing.T) {
