@@ -31,7 +31,7 @@ func echoes(code uint16, reason string) func(*rawPeer, chop) {
 // TestConformanceClose is section 7 (RFC 6455 sections 5.5.1 and 7).
 func TestConformanceClose(t *testing.T) {
 	normal := closeFrame(1000, "")
-	cases := []rawCase{
+	runCases(t, []rawCase{
 		{"7.1.1", "after a request", func(p *rawPeer, how chop) {
 			request, id := p.ping(0)
 			p.send(how, textFrame(request), normal)
@@ -86,7 +86,12 @@ func TestConformanceClose(t *testing.T) {
 			p.send(how, closeFrame(1000, "\xe2\x82"))
 			p.expectFailure(1007, 1002)
 		}},
-	}
+	})
+}
+
+// TestConformanceCloseCodes is section 7 for the codes (RFC 6455 section 7.4).
+func TestConformanceCloseCodes(t *testing.T) {
+	var cases []rawCase
 	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
 		cases = append(cases, rawCase{fmt.Sprintf("7.7.%d", code), "code for use", echoes(code, "")})
 	}

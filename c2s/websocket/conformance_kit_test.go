@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,7 +71,14 @@ func (w way) listen(t testing.TB, change func(*websocket.Config)) *endpoint {
 	}
 	acceptor := websocket.New(e.Server.Server, server.Listener{PlainWithoutTLS: true}, c)
 	mux := http.NewServeMux()
-	mux.Handle(rawPath, acceptor)
+	// A handshake that was answered may not have its session yet when the client has
+	// gone and the test ends.
+	var handshakes sync.WaitGroup
+	mux.HandleFunc(rawPath, func(w http.ResponseWriter, r *http.Request) {
+		handshakes.Add(1)
+		defer handshakes.Done()
+		acceptor.ServeHTTP(w, r)
+	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +88,7 @@ func (w way) listen(t testing.TB, change func(*websocket.Config)) *endpoint {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), rawPatience)
 		defer cancel()
+		handshakes.Wait()
 		e.Stop()
 		if err := errors.Join(acceptor.Close(ctx), stop(ctx)); err != nil {
 			t.Error(err)

@@ -10,6 +10,7 @@ import (
 
 	coder "github.com/coder/websocket"
 
+	"rollcall/c2s/websocket"
 	"rollcall/conf"
 )
 
@@ -75,14 +76,19 @@ func (l *library) signIn() string {
 // byte to the limit, whole and in fragments, pings, and the closing handshake.
 func TestConformanceLibrary(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		mode coder.CompressionMode
+		name     string
+		compress bool
+		mode     coder.CompressionMode
 	}{
-		{"plain", coder.CompressionDisabled},
-		{"compression is off", coder.CompressionContextTakeover},
+		{"plain", false, coder.CompressionDisabled},
+		{"compression is off", false, coder.CompressionContextTakeover},
+		{"compression on, not asked for", true, coder.CompressionDisabled},
+		{"compression with context", true, coder.CompressionContextTakeover},
+		{"compression without context", true, coder.CompressionNoContextTakeover},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := listen(t, nil).dialLibrary(t, c.mode)
+			e := listen(t, func(config *websocket.Config) { config.Compression = c.compress })
+			l := e.dialLibrary(t, c.mode)
 			l.talk(l.signIn())
 		})
 	}

@@ -51,6 +51,15 @@ func TestConformanceLimits(t *testing.T) {
 		p.expectAnswer(id)
 		p.alive()
 	})
+}
+
+// TestConformanceClaims is section 9 for lengths that are only claimed, and for
+// many small things.
+func TestConformanceClaims(t *testing.T) {
+	e := listen(t, nil)
+	run := func(name string, f func(p *rawPeer)) {
+		t.Run(name, func(t *testing.T) { f(e.login(t)) })
+	}
 	// Nothing of it has to come: the length says enough.
 	run("9.5 a length of gigabytes", func(p *rawPeer) {
 		p.send(0, rawFrame{op: opText, payload: "<iq", claim: 1 << 40})

@@ -182,38 +182,46 @@ func (p *rawPeer) benchSay(text string) {
 	p.send(0, rawFrame{op: opBinary, payload: text})
 }
 
+func benchListener(t *testing.T) *endpoint {
+	t.Helper()
+	return listen(t, func(c *websocket.Config) { c.Bench = true })
+}
+
+// TestBenchTsung is a session in tsung's forms, from the handshake on.
+func TestBenchTsung(t *testing.T) {
+	e := benchListener(t)
+	p := e.dialRaw(t)
+	r := p.handshake(e.request("Sec-WebSocket-Protocol:", "Origin: 127.0.0.1"))
+	if r.StatusCode != http.StatusSwitchingProtocols || len(r.Header.Values("Sec-WebSocket-Protocol")) > 0 || r.Header.Get("Connection") != "Upgrade" {
+		t.Fatalf("%s %v", r.Status, r.Header)
+	}
+	p.benchSay(benchHeader)
+	p.expectText(`<stream:stream id="`)
+	p.expectText("<stream:features")
+	p.benchSay("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>")
+	p.expectText("<success ")
+	p.benchSay(benchHeader)
+	p.expectText(`<stream:stream id="`)
+	p.expectText("<stream:features")
+	p.benchSay("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>tsung</resource></bind></iq>")
+	p.expectText("<iq ")
+	p.benchSay("<presence/>")
+	p.expectText("<presence ")
+	p.benchSay(" ") // keeps the connection
+	p.benchSay("<message to ='alice@example.com/tsung' id='1'><body>@@@1,2@@@</body></message><iq type='get' id='2'><ping xmlns='urn:xmpp:ping'/></iq>")
+	if got := p.expectText("<message "); !strings.Contains(got, "<body>@@@1,2@@@</body>") {
+		t.Errorf("got %s", got)
+	}
+	p.expectAnswer("2")
+	p.benchSay("</stream:stream>")
+	if end := p.last(); end.code != 1000 || len(end.texts) != 1 || end.texts[0] != "</stream:stream>" {
+		t.Errorf("ended with %+v", end)
+	}
+}
+
 // TestBench is what a listener for load generators takes besides RFC 7395.
 func TestBench(t *testing.T) {
-	e := listen(t, func(c *websocket.Config) { c.Bench = true })
-	t.Run("tsung", func(t *testing.T) {
-		p := e.dialRaw(t)
-		r := p.handshake(e.request("Sec-WebSocket-Protocol:", "Origin: 127.0.0.1"))
-		if r.StatusCode != http.StatusSwitchingProtocols || len(r.Header.Values("Sec-WebSocket-Protocol")) > 0 || r.Header.Get("Connection") != "Upgrade" {
-			t.Fatalf("%s %v", r.Status, r.Header)
-		}
-		p.benchSay(benchHeader)
-		p.expectText(`<stream:stream id="`)
-		p.expectText("<stream:features")
-		p.benchSay("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>")
-		p.expectText("<success ")
-		p.benchSay(benchHeader)
-		p.expectText(`<stream:stream id="`)
-		p.expectText("<stream:features")
-		p.benchSay("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>tsung</resource></bind></iq>")
-		p.expectText("<iq ")
-		p.benchSay("<presence/>")
-		p.expectText("<presence ")
-		p.benchSay(" ") // keeps the connection
-		p.benchSay("<message to ='alice@example.com/tsung' id='1'><body>@@@1,2@@@</body></message><iq type='get' id='2'><ping xmlns='urn:xmpp:ping'/></iq>")
-		if got := p.expectText("<message "); !strings.Contains(got, "<body>@@@1,2@@@</body>") {
-			t.Errorf("got %s", got)
-		}
-		p.expectAnswer("2")
-		p.benchSay("</stream:stream>")
-		if end := p.last(); end.code != 1000 || len(end.texts) != 1 || end.texts[0] != "</stream:stream>" {
-			t.Errorf("ended with %+v", end)
-		}
-	})
+	e := benchListener(t)
 	t.Run("RFC 7395", func(t *testing.T) {
 		p := e.login(t)
 		p.alive()
