@@ -96,6 +96,7 @@ func strophe(t *testing.T, url string, args ...string) {
 
 // TestStropheReload is a page with strophe.js's keepalive that is loaded again.
 func TestStropheReload(t *testing.T) {
+	t.Parallel()
 	a := startForClients(t)
 	_, http := a.Addresses()
 	reload(t, fmt.Sprintf("http://%s", http[0]))

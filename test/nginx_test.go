@@ -343,6 +343,7 @@ func TestNginxLargeRequests(t *testing.T) {
 
 // TestNginxStrophe is what TestStrophe is, through nginx.
 func TestNginxStrophe(t *testing.T) {
+	t.Parallel()
 	a := startForClients(t, behindNginx)
 	_, http := a.Addresses()
 	strophe(t, startNginx(t, http[0]))
@@ -350,6 +351,7 @@ func TestNginxStrophe(t *testing.T) {
 
 // TestNginxReload is what TestStropheReload is, through nginx.
 func TestNginxReload(t *testing.T) {
+	t.Parallel()
 	a := startForClients(t, behindNginx)
 	_, http := a.Addresses()
 	reload(t, startNginx(t, http[0]))
@@ -357,6 +359,7 @@ func TestNginxReload(t *testing.T) {
 
 // TestNginxStropheWebSocket is strophe.js over WebSocket, through nginx.
 func TestNginxStropheWebSocket(t *testing.T) {
+	t.Parallel()
 	a := startForClients(t, behindNginx, func(c *conf.Config) {
 		c.Listen.HTTP[0].WebSocket = true
 		c.WebSocket.Origins = []string{"*"} // the page comes from elsewhere

@@ -32,12 +32,20 @@ type program struct {
 	cmd         *exec.Cmd // nil while it does not run
 }
 
-// newProgram builds rollcall, and gives it a configuration and people.
-func newProgram(t *testing.T) *program {
+// build builds rollcall.
+func build(t *testing.T) (binary string) {
 	t.Helper()
-	p := &program{t: t, dir: t.TempDir(), port: fixedPort(t)}
-	p.binary = filepath.Join(p.dir, "rollcall")
-	p.must("go", "build", "-o", p.binary, "../cmd/rollcall")
+	binary = filepath.Join(t.TempDir(), "rollcall")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/rollcall").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// startProgram gives a built rollcall a configuration and people, and starts it.
+func startProgram(t *testing.T, binary string) *program {
+	t.Helper()
+	p := &program{t: t, dir: t.TempDir(), port: fixedPort(t), binary: binary}
 	p.write("rollcall.yml", fmt.Sprintf(`
 listen:
   tcp: []
@@ -62,6 +70,9 @@ modules:
 			}
 		}
 	})
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -112,13 +123,6 @@ func (p *program) write(name, text string) {
 	p.t.Helper()
 	if err := os.WriteFile(p.path(name), []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)
-	}
-}
-
-func (p *program) must(name string, args ...string) {
-	p.t.Helper()
-	if out, err := exec.CommandContext(p.t.Context(), name, args...).CombinedOutput(); err != nil {
-		p.t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }
 
@@ -199,18 +203,19 @@ func (p *program) control() *httptest.Server {
 // two people have pages open that connect again by themselves. Over BOSH they are
 // behind nginx, which answers 502 meanwhile.
 func TestStropheRestart(t *testing.T) {
-	p := newProgram(t)
-	if err := p.start(); err != nil {
-		t.Fatal(err)
-	}
-	control := p.control()
-	for _, tr := range []struct{ name, url, path string }{
-		{"bosh", startNginx(t, p.address()), "/http-bind"},
-		{"websocket", "ws://" + p.address().String(), "/xmpp-websocket"},
+	binary := build(t)
+	for _, tr := range []struct {
+		name, path string
+		url        func(t *testing.T, p *program) string
+	}{
+		{"bosh", "/http-bind", func(t *testing.T, p *program) string { return startNginx(t, p.address()) }},
+		{"websocket", "/xmpp-websocket", func(_ *testing.T, p *program) string { return "ws://" + p.address().String() }},
 	} {
 		t.Run(tr.name, func(t *testing.T) {
-			run(t, "strophe", "node", "restart.mjs", "--url", tr.url, "--path", tr.path,
-				"--control", control.URL, "--grace", seconds(clientGrace))
+			t.Parallel()
+			p := startProgram(t, binary)
+			run(t, "strophe", "node", "restart.mjs", "--url", tr.url(t, p), "--path", tr.path,
+				"--control", p.control().URL, "--grace", seconds(clientGrace))
 		})
 	}
 }

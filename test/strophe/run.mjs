@@ -134,12 +134,17 @@ async function presences(alice, bob, dave) {
     await chat(alice, bob, 'invisible-1');
   });
   await check('unavailable on an open stream is seen, and available again', async () => {
+    const since = [await alice.now()];
     await bob.call('presence');
-    const since = await alice.now();
+    await alice.expect(since[0], { kind: 'presence', from: bob.jid, type: 'available' });
+    // Neither is to be mistaken for an earlier one: messages to somebody who is
+    // unavailable do not arrive.
+    since.push(await alice.now());
     await bob.call('unavailable');
-    await alice.expect(since, { kind: 'presence', from: bob.jid, type: 'unavailable' });
+    await alice.expect(since[1], { kind: 'presence', from: bob.jid, type: 'unavailable' });
+    since.push(await alice.now());
     await bob.call('presence');
-    await alice.expect(since, { kind: 'presence', from: bob.jid, type: 'available' });
+    await alice.expect(since[2], { kind: 'presence', from: bob.jid, type: 'available' });
   });
 }
 
