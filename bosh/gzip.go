@@ -6,16 +6,17 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"rollcall/internal/forwarded"
 )
 
 // minGzip is how long a body is that is worth compressing, in bytes.
 const minGzip = 1 << 10
 
-// encode compresses a body when that is wanted, accepted and worth it. encoding is
-// empty when the body is as it was.
-func (h *Handler) encode(body []byte, request http.Header) (encoded []byte, encoding string) {
-	if !h.cfg.Gzip || len(body) < minGzip || !acceptsGzip(request) {
-		return body, ""
+// pack compresses a body when it is worth it.
+func (h *Handler) pack(body []byte) (packed []byte, ok bool) {
+	if len(body) < minGzip {
+		return nil, false
 	}
 	w, ok := h.gzips.Get().(*gzip.Writer)
 	if !ok {
@@ -25,18 +26,18 @@ func (h *Handler) encode(body []byte, request http.Header) (encoded []byte, enco
 	var out bytes.Buffer
 	w.Reset(&out)
 	if _, err := w.Write(body); err != nil {
-		return body, "" // a buffer takes everything
+		return nil, false // a buffer takes everything
 	}
 	if err := w.Close(); err != nil || out.Len() >= len(body) {
-		return body, ""
+		return nil, false
 	}
-	return out.Bytes(), "gzip"
+	return out.Bytes(), true
 }
 
 // acceptsGzip obeys Accept-Encoding (RFC 9110 section 12.5.3).
 func acceptsGzip(request http.Header) bool {
 	any := false
-	for _, item := range list(request.Values("Accept-Encoding")) {
+	for _, item := range forwarded.List(request.Values("Accept-Encoding")) {
 		name, params, _ := strings.Cut(item, ";")
 		key, value, _ := strings.Cut(params, "=")
 		q, err := strconv.ParseFloat(strings.TrimSpace(value), 32)

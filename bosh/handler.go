@@ -9,9 +9,7 @@ package bosh
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -19,6 +17,8 @@ import (
 	"time"
 
 	"rollcall/conf"
+	"rollcall/internal/forwarded"
+	"rollcall/internal/front"
 	"rollcall/server"
 )
 
@@ -69,6 +69,19 @@ type Handler struct {
 // New returns a Handler for a server.
 func New(srv *server.Server, l server.Listener, c Config) *Handler {
 	return &Handler{srv: srv, listener: l, cfg: c, sessions: make(map[string]*session)}
+}
+
+func (h *Handler) proxies() forwarded.Proxies { return h.cfg.TrustedProxies }
+
+// client is who sent a request.
+type client struct {
+	remote string
+	secure bool
+}
+
+func (h *Handler) clientOf(r *http.Request) client {
+	remote, secure := h.proxies().Client(r)
+	return client{remote, secure}
 }
 
 // Shutdown waits until every request is answered. The server's Shutdown, which
@@ -160,15 +173,35 @@ func (h *Handler) leave() {
 	}
 }
 
-// ServeHTTP implements http.Handler.
+// Serve implements front.Handler: it takes a POST request.
+func (h *Handler) Serve(fx *front.Exchange) {
+	h.enter()
+	x := &exchange{
+		h: h, Exchange: fx, client: h.clientOf(fx.Request),
+		gzip: h.cfg.Gzip && acceptsGzip(fx.Request.Header),
+	}
+	if origin := fx.Request.Header.Get("Origin"); h.permits(origin) {
+		x.origin = origin
+	}
+	fx.Done = x.done
+	x.post()
+}
+
+// The times for a body to come and for a reply to be taken, for servers that ask.
+const (
+	BodyTime  = 30 * time.Second
+	ReplyTime = 30 * time.Second
+)
+
+// ServeHTTP implements http.Handler, with a goroutine for each request that is held.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost {
+		front.Block(h, w, r, BodyTime, ReplyTime)
+		return
+	}
 	h.allowOrigin(w, r)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch r.Method {
-	case http.MethodPost:
-		h.enter()
-		defer h.leave()
-		h.post(&exchange{h: h, w: w, r: r, rc: http.NewResponseController(w), client: h.clientOf(r)})
 	case http.MethodGet, http.MethodHead:
 		serveInfo(w)
 	case http.MethodOptions:
@@ -176,134 +209,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Allow", allowedMethods)
 		http.Error(w, "Method not allowed", http.StatusMethodNotAllowed)
-	}
-}
-
-// The times for a body to come and for a reply to be taken.
-const (
-	bodyTime  = 30 * time.Second
-	replyTime = 30 * time.Second
-)
-
-// exchange is one POST request under way.
-type exchange struct {
-	h      *Handler
-	w      http.ResponseWriter
-	r      *http.Request
-	rc     *http.ResponseController
-	client client
-}
-
-func (h *Handler) post(x *exchange) {
-	raw, tooLong, err := h.read(x)
-	if err != nil {
-		// Nothing that could be answered has come.
-		x.w.Header().Set("Connection", "close")
-		http.Error(x.w, "The request did not come in time", http.StatusRequestTimeout)
-		return
-	}
-	if tooLong {
-		// The rest is not awaited.
-		x.w.Header().Set("Connection", "close")
-		h.refuse(x, &body{sid: peekSID(raw, h.cfg.Limits)}, &bodyError{policyViolation, errTooLong})
-		return
-	}
-	b, bad := parseBody(raw, h.cfg.Limits)
-	switch {
-	case bad != nil:
-		h.refuse(x, b, bad)
-	case b.sid == "":
-		h.create(x, b)
-	default:
-		if s := h.sessionOf(x, b.sid); s != nil {
-			r := newRequest(b, time.Now())
-			s.arrive(r)
-			h.wait(x, s, r)
-			return
-		}
-		x.reply(refusal(itemNotFound, false), defaultContentType)
-	}
-}
-
-var errTooLong = errors.New("bosh: body too long")
-
-// read reads a body. Only clients that are logged in may send much, and who that
-// is can be told from the beginning.
-func (h *Handler) read(x *exchange) (raw []byte, tooLong bool, err error) {
-	if err := x.deadline(x.rc.SetReadDeadline, bodyTime); err != nil {
-		return nil, false, err
-	}
-	limit := h.strangersLimit()
-	raw, err = io.ReadAll(io.LimitReader(x.r.Body, int64(limit)+1))
-	if err == nil && len(raw) > limit {
-		if s := h.sessionOf(x, peekSID(raw, h.cfg.Limits)); s != nil {
-			limit = s.bodyLimit()
-		}
-		if len(raw) <= limit {
-			var more []byte
-			more, err = io.ReadAll(io.LimitReader(x.r.Body, int64(limit-len(raw))+1))
-			raw = append(raw, more...)
-		}
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	if len(raw) > limit {
-		return raw, true, nil // the deadline holds for what net/http still reads
-	}
-	return raw, false, x.deadline(x.rc.SetReadDeadline, 0)
-}
-
-// deadline sets a deadline from now on, or lifts it.
-func (x *exchange) deadline(set func(time.Time) error, d time.Duration) error {
-	at := time.Time{}
-	if d > 0 {
-		at = time.Now().Add(d)
-	}
-	if err := set(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
-}
-
-// sessionOf finds the session of a request. One that began encrypted must not be
-// used otherwise (XEP-0124 section 19.1): then the connection ends, not the
-// session.
-func (h *Handler) sessionOf(x *exchange, sid string) *session {
-	s := h.find(sid)
-	if s != nil && s.info.Secure && !x.client.secure {
-		x.w.Header().Set("Connection", "close")
-		return nil
-	}
-	return s
-}
-
-// refuse answers what is no proper request, and ends its session, if any.
-func (h *Handler) refuse(x *exchange, b *body, bad *bodyError) {
-	s := h.sessionOf(x, b.sid)
-	if s == nil {
-		h.cfg.Log.Debug("request refused", "condition", bad.condition, "err", bad.cause, "remote", x.client.remote)
-		x.reply(refusal(bad.condition, b.old), defaultContentType)
-		return
-	}
-	x.reply(s.violate(bad.condition, bad.cause), s.terms.contentType)
-}
-
-// create begins a session (XEP-0124 section 7).
-func (h *Handler) create(x *exchange, b *body) {
-	if h.isDraining() {
-		x.reply(refusal(systemShutdown, b.old), defaultContentType)
-		return
-	}
-	b.pause = number{} // there is nothing to pause yet
-	r := newRequest(b, time.Now())
-	r.creates = true
-	s := h.newSession(b, x.client, &h.listener, r.at)
-	s.sid = h.sidFor(x.r, s.sid)
-	s.arrive(r)
-	if !h.wait(x, s, r) {
-		// The client cannot ask again, as it does not know the session.
-		s.abandon()
 	}
 }
 
@@ -324,44 +229,4 @@ func (h *Handler) isDraining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.draining != nil
-}
-
-// wait waits for the answer to r, writes it, and reports whether that went well.
-func (h *Handler) wait(x *exchange, s *session, r *request) bool {
-	select {
-	case rep := <-r.responder:
-		// A connection that is gone may still take what is written to it.
-		if x.r.Context().Err() == nil && x.reply(rep, s.terms.contentType) {
-			s.wrote(r)
-			return true
-		}
-	case <-x.r.Context().Done():
-	}
-	s.lost(r)
-	return false
-}
-
-// reply writes a reply and reports whether the connection took it.
-func (x *exchange) reply(rep reply, contentType string) bool {
-	head := x.w.Header()
-	head.Set("Content-Type", contentType)
-	head.Set("Cache-Control", "no-store")
-	body, encoding := x.h.encode(rep.body, x.r.Header)
-	if encoding != "" {
-		head.Set("Content-Encoding", encoding)
-	}
-	head.Set("Content-Length", fmt.Sprint(len(body)))
-	if x.deadline(x.rc.SetWriteDeadline, replyTime) != nil {
-		return false
-	}
-	x.w.WriteHeader(rep.status)
-	if _, err := x.w.Write(body); err != nil {
-		return false
-	}
-	if err := x.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return false
-	}
-	// The reply is out; a connection that is broken by now shows that next time.
-	_ = x.deadline(x.rc.SetWriteDeadline, 0)
-	return true
 }

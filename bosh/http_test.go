@@ -249,7 +249,7 @@ func TestSlowBody(t *testing.T) {
 		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n<body"); err != nil {
 			t.Fatal(err)
 		}
-		r.after(bodyTime, func() {
+		r.after(BodyTime, func() {
 			head, _ := readRaw(t, bufio.NewReader(c))
 			if !strings.HasPrefix(head, "HTTP/1.1 408 ") || !strings.Contains(head, "Connection: close\r\n") {
 				t.Errorf("%q", head)

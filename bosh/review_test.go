@@ -96,7 +96,7 @@ func TestB22SlowDownload(t *testing.T) {
 		// Nobody takes the answer: the deadline of writing ends that.
 		c.onWire(r.listen()(), "")
 		bob.Send(message("alice@example.com", "2"))
-		r.pass(replyTime + 5*time.Second)
+		r.pass(ReplyTime + 5*time.Second)
 		r.expectEnd(c.send("", "").now(), itemNotFound)
 	}, func(c *Config) { c.Inactivity = 5 * time.Second })
 }
@@ -284,7 +284,7 @@ func TestRestOfLongBody(t *testing.T) {
 		if _, err := in.ReadByte(); err == nil {
 			t.Error("something follows the answer")
 		}
-		if took := time.Since(begun); took > bodyTime {
+		if took := time.Since(begun); took > BodyTime {
 			t.Errorf("the connection was open for %v", took)
 		}
 	})

@@ -12,26 +12,18 @@ import (
 // goes.
 type request struct {
 	*body
-	responder
+	x       *exchange
 	at      time.Time
 	creates bool // the session
 }
 
-// responder is the answering end of an HTTP request. Whoever serves the request
-// takes the reply from it, writes it, and tells the session how that went. It
-// never blocks: a request is answered once.
-type responder chan reply
-
-func newRequest(b *body, at time.Time) *request {
-	return &request{body: b, responder: make(responder, 1), at: at}
+func newRequest(b *body, x *exchange, at time.Time) *request {
+	return &request{body: b, x: x, at: at}
 }
 
-func (p responder) answer(r reply) {
-	select {
-	case p <- r:
-	default:
-	}
-}
+// answer does not wait for anything; a request is answered once. Whether the reply was
+// written, the session is told later.
+func (r *request) answer(rep reply) { r.x.reply(rep, r.x.s.terms.contentType) }
 
 // session is one BOSH session, a server.Transport. Requests are processed in the
 // order of their rids by one goroutine at a time, that of a request that filled a

@@ -32,10 +32,10 @@ func (p Proxies) Client(r *http.Request) (remote string, secure bool) {
 	if !p.Trusts(r.RemoteAddr) {
 		return remote, secure
 	}
-	if proto := list(r.Header.Values("X-Forwarded-Proto")); len(proto) > 0 {
+	if proto := List(r.Header.Values("X-Forwarded-Proto")); len(proto) > 0 {
 		secure = strings.EqualFold(proto[len(proto)-1], "https")
 	}
-	for _, address := range slices.Backward(list(r.Header.Values("X-Forwarded-For"))) {
+	for _, address := range slices.Backward(List(r.Header.Values("X-Forwarded-For"))) {
 		if _, ok := Address(address); !ok {
 			break // made up before it reached a proxy
 		}
@@ -55,7 +55,7 @@ var ErrHost = errors.New("forwarded: not a host")
 func (p Proxies) Origin(r *http.Request) (string, error) {
 	_, secure := p.Client(r)
 	host := r.Host
-	if names := list(r.Header.Values("X-Forwarded-Host")); len(names) > 0 && p.Trusts(r.RemoteAddr) {
+	if names := List(r.Header.Values("X-Forwarded-Host")); len(names) > 0 && p.Trusts(r.RemoteAddr) {
 		host = names[len(names)-1]
 	}
 	host = strings.ToLower(host)
@@ -101,8 +101,8 @@ func Address(s string) (ip netip.Addr, ok bool) {
 	return ip.WithZone("").Unmap(), err == nil
 }
 
-// list splits headers whose values are lists.
-func list(values []string) []string {
+// List splits headers whose values are lists.
+func List(values []string) []string {
 	var all []string
 	for _, v := range values {
 		for item := range strings.SplitSeq(v, ",") {

@@ -28,11 +28,16 @@ func Block(h Handler, w http.ResponseWriter, r *http.Request, bodyTime, replyTim
 			return
 		}
 	}
+	gone := r.Context().Done()
+	if !x.body.ended {
+		gone = nil // what has not come in time is answered all the same
+	}
 	select {
 	case <-x.ready:
 		// A connection that is gone may still take what is written to it.
-		x.tell(r.Context().Err() == nil && x.writeTo(w, rc, replyTime) == nil)
-	case <-r.Context().Done():
+		there := gone == nil || r.Context().Err() == nil
+		x.tell(there && x.writeTo(w, rc, replyTime) == nil)
+	case <-gone:
 		x.tell(false)
 	}
 }
