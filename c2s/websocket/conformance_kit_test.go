@@ -108,7 +108,7 @@ func (w way) serve(t testing.TB, ln net.Listener, h http.Handler, log *slog.Logg
 	if w.front {
 		f := front.New(front.Config{
 			TLS: config, Rest: h, HeaderTime: rawPatience, BodyTime: rawPatience, ReplyTime: rawPatience,
-			IdleTime: rawPatience, HeaderBytes: 16 << 10, ReplyBytes: 1 << 20, Portable: w.portable, Log: log,
+			IdleTime: rawPatience, HeaderBytes: 16 << 10, Portable: w.portable, Log: log,
 		})
 		go func() { served <- f.Serve(ln) }()
 		return func(ctx context.Context) error { return errors.Join(ln.Close(), f.Shutdown(ctx), <-served) }

@@ -135,7 +135,7 @@ func start(t testing.TB, o options) *house {
 	if o.front {
 		web = front.New(front.Config{
 			TLS: config, Rest: h.acceptor, HeaderBytes: 8 << 10, Log: slog.New(slog.DiscardHandler), Portable: o.Portable,
-			HeaderTime: patience, BodyTime: patience, ReplyTime: patience, IdleTime: patience, ReplyBytes: 1 << 20,
+			HeaderTime: patience, BodyTime: patience, ReplyTime: patience, IdleTime: patience,
 		})
 	} else {
 		if o.cipher {

@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -45,8 +46,6 @@ type Config struct {
 	HeaderTime, BodyTime, ReplyTime, IdleTime time.Duration
 	// HeaderBytes is the greatest length of a head.
 	HeaderBytes int
-	// ReplyBytes is how much may wait for a slow reader.
-	ReplyBytes int
 	// Portable is as in link.Config.
 	Portable bool
 	Log      *slog.Logger
@@ -69,7 +68,8 @@ func New(c Config) *Front {
 		readers: sync.Pool{New: func() any { return bufio.NewReader(nil) }},
 	}
 	f.pool = link.New(link.Config{
-		OutboxBytes: c.ReplyBytes, HandshakeTime: c.HeaderTime, WriteTime: c.ReplyTime,
+		OutboxBytes:   math.MaxInt, // one reply at a time
+		HandshakeTime: c.HeaderTime, WriteTime: c.ReplyTime,
 		Portable: c.Portable, Log: c.Log,
 	})
 	f.std = &http.Server{

@@ -117,7 +117,7 @@ func config() front.Config {
 	return front.Config{
 		Paths:      []string{"/held", "/held/"},
 		HeaderTime: patience, BodyTime: patience, ReplyTime: patience, IdleTime: patience,
-		HeaderBytes: 8 << 10, ReplyBytes: 64 << 20, Log: slog.New(slog.DiscardHandler),
+		HeaderBytes: 8 << 10, Log: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -158,7 +158,7 @@ func (a *App) listen() error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
-	ln, err := a.serveHTTP(c.Listen.Metrics, mux, nil)
+	ln, err := a.serveHTTP(c.Listen.Metrics, site{rest: mux})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +13,7 @@ import (
 	"rollcall/c2s/websocket"
 	"rollcall/cmd/rollcall/demo"
 	"rollcall/conf"
+	"rollcall/internal/front"
 	"rollcall/internal/hostmeta"
 	"rollcall/server"
 )
@@ -21,9 +21,11 @@ import (
 // headerTime bounds how slowly the header of a request may come.
 const headerTime = 10 * time.Second
 
-// bodyTime bounds how slowly a request's body may come, also one that nobody
-// wants; BOSH sets times of its own.
-const bodyTime = 10 * time.Second
+// bodyTime bounds how slowly a request's body may come, also one that nobody wants.
+const bodyTime = bosh.BodyTime
+
+// headerBytes is how long the header of a request may be.
+const headerBytes = 64 << 10
 
 // idleTime is how long a connection may wait for its next request: longer than
 // BOSH clients pause between two.
@@ -42,16 +44,15 @@ func (a *App) listenHTTP(l conf.HTTPListener) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	var enders []ender
+	s := site{rest: mux}
 	if l.BOSH {
-		door, err := a.serveBOSH(mux, l, proxies)
-		if err != nil {
+		if s.held, err = a.serveBOSH(mux, l, proxies); err != nil {
 			return err
 		}
-		enders = append(enders, door.Shutdown)
+		s.enders = append(s.enders, s.held.Shutdown)
 	}
 	if l.WebSocket {
-		enders = append(enders, a.serveWebSocket(mux, l, proxies).Close)
+		s.enders = append(s.enders, a.serveWebSocket(mux, l, proxies).Close)
 	}
 	if l.HostMeta {
 		h := hostmeta.Handler(hostMeta(l, proxies))
@@ -61,11 +62,10 @@ func (a *App) listenHTTP(l conf.HTTPListener) error {
 	if l.Demo {
 		mux.Handle("/", a.demo(l))
 	}
-	var secure *tls.Config
 	if l.TLS == conf.TLSDirect {
-		secure = a.certs.Config(a.o.Config.TLS, "http/1.1")
+		s.secure = a.certs.Config(a.o.Config.TLS, "http/1.1")
 	}
-	ln, err := a.serveHTTP(l.Address, mux, secure, enders...)
+	ln, err := a.serveHTTP(l.Address, s)
 	if err != nil {
 		return err
 	}
@@ -137,39 +137,37 @@ func (a *App) demo(l conf.HTTPListener) http.Handler {
 // ender ends what was accepted on a listener, within the time of a context.
 type ender func(context.Context) error
 
-// serveHTTP serves until Shutdown, which calls the enders first.
-func (a *App) serveHTTP(address string, h http.Handler, secure *tls.Config, enders ...ender) (net.Listener, error) {
+// site is what an HTTP listener serves.
+type site struct {
+	rest   http.Handler
+	held   *bosh.Handler // nil for none
+	secure *tls.Config   // nil for none
+	enders []ender       // called before the listener closes
+}
+
+// serveHTTP serves a site until Shutdown.
+func (a *App) serveHTTP(address string, s site) (net.Listener, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	srv := &http.Server{
-		Handler: h, TLSConfig: secure, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: 64 << 10,
-		ErrorLog:       slog.NewLogLogger(a.o.Log.Handler(), slog.LevelDebug),
+	c := front.Config{
+		TLS: s.secure, Rest: s.rest,
+		HeaderTime: headerTime, BodyTime: bodyTime, ReplyTime: bosh.ReplyTime, IdleTime: idleTime,
+		HeaderBytes: headerBytes, Log: a.o.Log,
 	}
+	if s.held != nil {
+		c.Held, c.Paths = s.held, []string{boshPath, boshPath + "/"}
+	}
+	f := front.New(c)
 	// The listener stays open while sessions end: their clients come to ask why.
 	a.closers = append(a.closers, closer{close: func(ctx context.Context) error {
 		var errs []error
-		for _, end := range enders {
+		for _, end := range s.enders {
 			errs = append(errs, end(ctx))
 		}
-		if err := errors.Join(append(errs, srv.Shutdown(ctx))...); err != nil {
-			return errors.Join(err, srv.Close())
-		}
-		return nil
+		return errors.Join(append(errs, f.Shutdown(ctx))...)
 	}})
-	a.background("serving http on "+ln.Addr().String(), func() error {
-		var err error
-		if secure != nil {
-			err = srv.ServeTLS(ln, "", "")
-		} else {
-			err = srv.Serve(ln)
-		}
-		if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		return err
-	})
+	a.background("serving http on "+ln.Addr().String(), func() error { return f.Serve(ln) })
 	return ln, nil
 }
