@@ -26,8 +26,9 @@ type rig struct {
 	t   *testing.T
 	srv *servertest.Server
 	h   *Handler
-	// gate, once set, is where handlers of presence wait.
-	gate chan struct{}
+	// gate, once set, is where handlers of presence wait; leaving, those of the ends
+	// of sessions.
+	gate, leaving chan struct{}
 }
 
 // Name and Start make the rig a module.
@@ -37,6 +38,11 @@ func (r *rig) Start(h *server.Host) error {
 	h.OnSetPresence(0, func(context.Context, *server.SetPresence) {
 		if r.gate != nil {
 			<-r.gate
+		}
+	})
+	h.OnRemoveConnection(0, func(context.Context, *server.RemoveConnection) {
+		if r.leaving != nil {
+			<-r.leaving
 		}
 	})
 	return nil
@@ -81,8 +87,11 @@ type call struct {
 	rec    *httptest.ResponseRecorder
 	cancel context.CancelFunc
 	done   chan struct{}
-	// broken makes writing the answer fail.
+	// broken makes writing the answer fail, slow makes it take longer.
 	broken bool
+	slow   time.Duration
+	// answered is when writing began.
+	answered time.Time
 }
 
 func (c *call) Header() http.Header { return c.rec.Header() }
@@ -90,6 +99,8 @@ func (c *call) Header() http.Header { return c.rec.Header() }
 func (c *call) WriteHeader(status int) { c.rec.WriteHeader(status) }
 
 func (c *call) Write(p []byte) (int, error) {
+	c.answered = time.Now()
+	time.Sleep(c.slow)
 	if c.broken {
 		return 0, errors.New("the connection is gone")
 	}
@@ -97,13 +108,18 @@ func (c *call) Write(p []byte) (int, error) {
 }
 
 func (r *rig) serve(req *http.Request, broken bool) *call {
+	c := &call{t: r.t, broken: broken}
+	r.start(c, req)
+	return c
+}
+
+func (r *rig) start(c *call, req *http.Request) {
 	ctx, cancel := context.WithCancel(req.Context())
-	c := &call{t: r.t, rec: httptest.NewRecorder(), cancel: cancel, done: make(chan struct{}), broken: broken}
+	c.rec, c.cancel, c.done = httptest.NewRecorder(), cancel, make(chan struct{})
 	go func() {
 		defer close(c.done)
 		r.h.ServeHTTP(c, req.WithContext(ctx))
 	}()
-	return c
 }
 
 func newPost(body string) *http.Request {

@@ -64,6 +64,8 @@ type session struct {
 	report missing // to be told to the client
 
 	late      []byte  // came too late for the last word
+	back      []byte  // goes back
+	giving    bool    // somebody hands it back
 	told      bool    // the client knows of the end
 	returned  bool    // what the replies carried went back
 	fate      string  // condition of an end that this side brings about

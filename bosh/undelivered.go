@@ -39,7 +39,25 @@ func (s *session) giveBack() {
 	all = append(all, s.pending...)
 	all = append(all, s.late...)
 	s.returned, s.pending, s.late = true, nil, nil
-	if len(all) > 0 {
-		go s.core.Undelivered(all)
+	if len(all) == 0 {
+		return
+	}
+	if s.back = append(s.back, all...); !s.giving {
+		s.giving = true
+		go s.handBack()
+	}
+}
+
+// handBack hands the core what goes back, one piece after the other.
+func (s *session) handBack() {
+	for {
+		s.mu.Lock()
+		all := s.back
+		s.back, s.giving = nil, len(all) > 0
+		s.mu.Unlock()
+		if len(all) == 0 {
+			return
+		}
+		s.core.Undelivered(all)
 	}
 }

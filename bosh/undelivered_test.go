@@ -152,6 +152,33 @@ func TestB35AfterTheLastWord(t *testing.T) {
 	})
 }
 
+// TestB35LateInOrder: what arrives while the session is being taken down goes back
+// after what was there before, in order.
+func TestB35LateInOrder(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bob := r.srv.Online("bob/x")
+		c, poll := r.online("alice")
+		poll.abort()
+		s := r.h.find(c.sid)
+		r.leaving = make(chan struct{})
+		bob.Send(toWeb("0"))
+		r.pass(31 * time.Second)
+		want := []string{"0"}
+		for i := range 20 {
+			want = append(want, fmt.Sprint(i+1))
+			m := "<message xmlns='jabber:client' from='bob@example.com/x' to='alice@example.com/web' id='" + want[i+1] + "'/>"
+			if err := s.Write([]byte(m)); err != nil {
+				t.Error(err)
+			}
+			s.Flush()
+		}
+		bob.ExpectNothing()
+		close(r.leaving)
+		synctest.Wait()
+		expectBack(bob, want...)
+	})
+}
+
 // TestB35Overflow: also what the outbox has no room for.
 func TestB35Overflow(t *testing.T) {
 	inBubble(t, func(r *rig) {

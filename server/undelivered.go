@@ -134,9 +134,13 @@ func (u *undelivered) message(el *returned) {
 		for _, x := range u.srv.registry.of(el.to.Bare()) {
 			can, needs := takes(x)
 			taken = taken || can
-			if needs {
-				u.Send(x, el.Raw)
+			if !needs {
+				continue
 			}
+			if bare {
+				x.copies.Add(1)
+			}
+			u.Send(x, el.Raw)
 		}
 	}
 	if !taken {

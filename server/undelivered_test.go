@@ -115,6 +115,31 @@ func TestB35EarlierResource(t *testing.T) {
 	bob.ExpectNothing()
 }
 
+// TestB35AgainAndAgain: what reaches a session by way of one that died counts as
+// given to it.
+func TestB35AgainAndAgain(t *testing.T) {
+	s := servertest.New(t, servertest.Options{Directory: people()})
+	bob, first := s.Online("bob/x"), s.Online("alice/first")
+	one := stanzaFrom("message", "bob@example.com/x", "alice@example.com", "id='1'/>")
+	two := stanzaFrom("message", "bob@example.com/x", "alice@example.com", "id='2'/>")
+	bob.Send("<message to='alice@example.com' id='1'/>")
+	second := available(s, "alice/second")
+	first.Drop()
+	second.Drain()
+	first.Session().Undelivered(written(one))
+	second.Expect("<message from='{bob}' to='alice@example.com' id='1'/>")
+	bob.Send("<message to='alice@example.com' id='2'/>")
+	second.Expect("<message from='{bob}' to='alice@example.com' id='2'/>")
+	third := available(s, "alice/third")
+	second.Drop()
+	third.Drain()
+	second.Session().Undelivered(written(one, two))
+	third.Expect("<message from='{bob}' to='alice@example.com' id='1'/>")
+	third.Expect("<message from='{bob}' to='alice@example.com' id='2'/>")
+	third.ExpectNothing()
+	bob.ExpectNothing()
+}
+
 // TestB35Twice: what goes back to somebody who is gone as well is dropped.
 func TestB35Twice(t *testing.T) {
 	s := servertest.New(t, servertest.Options{Directory: people()})
