@@ -69,6 +69,7 @@ func TestFramingRefuses(t *testing.T) {
 		{"comment", "<!-- comment -->" + iq, "restricted-xml"},
 		{"comment inside", "<message xmlns='jabber:client'><!-- x --></message>", "restricted-xml"},
 		{"processing instruction", "<?php echo ?>" + iq, "restricted-xml"},
+		{"XML declaration inside", "<x xmlns='a'><?xml version='1.0'?>" + iq, "restricted-xml"},
 		{"document type", "<!DOCTYPE iq>" + iq, "restricted-xml"},
 		{"entity", "<message xmlns='jabber:client'><body>&x;</body></message>", "restricted-xml"},
 		{"no namespace", "<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>", "invalid-namespace"},

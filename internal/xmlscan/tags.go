@@ -172,7 +172,7 @@ func (s *Scanner) startTag(b []byte, from, to int, el *Element) (done bool, err 
 		if !bytes.Equal(w.name.all.in(b), usualName) {
 			s.name = bytes.Clone(w.name.all.in(b))
 		}
-		s.header, s.decl = false, false
+		s.header = false
 		return true, nil
 	}
 	if !w.empty {

@@ -139,8 +139,8 @@ func (s *Scanner) Scope(decls []Attr) {
 	s.enclose(decls)
 }
 
-// Document forgets everything and expects elements like Scope, after an XML
-// declaration if there is one.
+// Document forgets everything and expects elements like Scope; an XML declaration
+// may come before the first.
 func (s *Scanner) Document(decls []Attr) {
 	s.Scope(decls)
 	s.decl = true
@@ -227,6 +227,7 @@ func (s *Scanner) Next(buf []byte, el *Element) (n int, err error) {
 			return n, s.fail(stream.PolicyViolation, n+len(b), "element too long")
 		}
 		s.release()
+		s.decl = false
 		if bad, ok := err.(*Error); ok {
 			bad.Offset += n
 		}
@@ -359,7 +360,7 @@ func (s *Scanner) instruction(b []byte) error {
 	const decl = "<?xml"
 	have := b[s.tok:min(len(b), s.tok+len(decl)+1)]
 	switch {
-	case !s.decl || !bytes.HasPrefix([]byte(decl), have[:min(len(have), len(decl))]):
+	case !s.decl || s.tok > 0 || !bytes.HasPrefix([]byte(decl), have[:min(len(have), len(decl))]):
 		return &Error{stream.RestrictedXML.Err, s.tok, "processing instruction"}
 	case len(have) <= len(decl):
 		return ErrMore
