@@ -9,6 +9,7 @@ package websocket
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,6 +64,7 @@ type Acceptor struct {
 	srv      *server.Server
 	listener server.Listener
 	cfg      Config
+	entrance entrance
 	pool     *link.Pool
 	readers  sync.Pool // of *reader
 	packers  sync.Pool // of *packer
@@ -84,10 +86,14 @@ func New(srv *server.Server, l server.Listener, c Config) *Acceptor {
 	}
 }
 
-// Close waits until every connection is gone. The server's Shutdown, which should come
-// before, closes them; those that came too late for it are told system-shutdown here.
-// When ctx ends the connections that are left are cut, and the error says how many.
-func (a *Acceptor) Close(ctx context.Context) error { return a.pool.Close(ctx) }
+// Close answers new handshakes 503, and waits until those under way are done and every
+// connection is gone. The server's Shutdown, which should come before, closes them;
+// those that came too late for it are told system-shutdown here. When ctx ends the
+// connections that are left are cut, and the error says how many.
+func (a *Acceptor) Close(ctx context.Context) error {
+	err := a.entrance.close(ctx)
+	return errors.Join(err, a.pool.Close(ctx))
+}
 
 // subprotocol is the one of RFC 7395 section 3.1.
 const subprotocol = "xmpp"
@@ -97,13 +103,18 @@ const handshakeTime = 10 * time.Second
 
 // ServeHTTP implements http.Handler. Requests that are no handshake of RFC 6455 section
 // 4.2.1 are answered 400, 405 or 426, those without the subprotocol "xmpp" 400, those
-// from pages of other origins 403.
+// from pages of other origins 403, and all after Close 503.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	remote, secure := forwarded.Proxies(a.cfg.TrustedProxies).Client(r)
 	if !a.acceptable(w, r) {
 		a.cfg.Log.Debug("handshake refused", "remote", remote, "method", r.Method, "origin", r.Header.Get("Origin"))
 		return
 	}
+	if !a.entrance.enter() {
+		http.Error(w, "The server is shutting down.", http.StatusServiceUnavailable)
+		return
+	}
+	defer a.entrance.leave()
 	upgrader := ws.HTTPUpgrader{Timeout: handshakeTime}
 	if offers(r, subprotocol) {
 		upgrader.Protocol = func(name string) bool { return name == subprotocol }
