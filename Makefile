@@ -3,8 +3,13 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 50000x
+# How much make chaos does; SEED chooses another run of bad luck.
+MESSAGES   ?= 100000
+PAIRS      ?= 10000
+CUTS       ?= 100
+SEED       ?= 3
 
-.PHONY: test setup check unit cross fuzz clients bench
+.PHONY: test setup check unit cross fuzz clients chaos bench
 
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
@@ -37,6 +42,10 @@ fuzz:
 # slixmpp over TCP, strophe.js and the demo page in chromium, also through nginx.
 clients:
 	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage|TestNginx' ./test
+
+# The long runs on networks that do everything wrong; unit has short ones.
+chaos:
+	go test -count=1 -v -timeout 90m ./test/chaos -seed $(SEED) -messages $(MESSAGES) -pairs $(PAIRS) -cuts $(CUTS)
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
