@@ -203,3 +203,68 @@ func (u *unruly) leave() {
 		u.t.Errorf("%d requests are still counted", u.h.serving)
 	}
 }
+
+// TestForgottenWhileWriting: when the reply that others wait for is given up, they
+// wait no longer.
+func TestForgottenWhileWriting(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bob := r.srv.Online("bob/x")
+		c, poll := r.online("alice")
+		poll.abort()
+		c.rid++
+		slow := &call{t: t, slow: 20 * time.Second, sent: c.text(c.rid, "", "")}
+		r.start(slow, newPost(slow.sent))
+		synctest.Wait()
+		bob.Send(message("alice@example.com", "1")) // takes long to be written
+		bob.Send(message("alice@example.com", "2"))
+		for range 3 {
+			c.send("", "").held()
+		}
+		last := c.send("", "")
+		last.held()
+		last.abort()
+		next := c.send("", "")
+		r.expectMessages(next.now(), "2")
+		<-slow.done
+	})
+}
+
+// TestB26Overtaken: a pause ends with the next request, also when that came first.
+func TestB26Overtaken(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		c := r.login("alice")
+		next := c.at(c.rid+2, "", "")
+		next.held()
+		r.expect(c.at(c.rid+1, "pause='100'", "").now())
+		next.held()
+		c.rid += 2
+		r.pass(55 * time.Second)
+		r.expect(next.now())
+		r.pass(30 * time.Second)
+		r.expectEnd(c.send("", "").now(), itemNotFound)
+	})
+}
+
+// TestHeldCopiesAreSmall: a request that waits for its answer keeps nothing of what
+// it said, nor does a copy of it.
+func TestHeldCopiesAreSmall(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bob := r.srv.Online("bob/x")
+		c := r.login("alice")
+		text := message("bob@example.com", "1")
+		c.send("", text).held()
+		for range 2 {
+			s := r.h.find(c.sid)
+			s.mu.Lock()
+			for _, q := range s.win.waiting() {
+				if len(q.inner)+len(q.decls) > 0 {
+					t.Errorf("%q is kept", q.inner)
+				}
+			}
+			s.mu.Unlock()
+			c.at(c.rid, "", text).held()
+		}
+		bob.Next()
+		bob.ExpectNothing()
+	})
+}

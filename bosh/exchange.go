@@ -3,6 +3,7 @@ package bosh
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -28,7 +29,11 @@ func (x *exchange) post() {
 	if err != nil {
 		// Nothing that could be answered has come.
 		x.closes = true
-		x.reply(reply{status: http.StatusRequestTimeout, body: []byte("The request did not come in time\n")}, "text/plain; charset=utf-8")
+		rep := reply{status: http.StatusBadRequest, body: []byte("The request cannot be read\n")}
+		if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
+			rep = reply{status: http.StatusRequestTimeout, body: []byte("The request did not come in time\n")}
+		}
+		x.reply(rep, "text/plain; charset=utf-8")
 		return
 	}
 	if tooLong {

@@ -50,6 +50,9 @@ func (s *session) arrive(r *request) {
 		if old != nil {
 			old.answer(errorReply())
 		}
+		if r.rid < s.win.next {
+			r.shrink()
+		}
 		s.serve()
 	case replayed:
 		r.answer(rep)
@@ -223,13 +226,13 @@ func (s *session) processed(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.win.done(r.rid)
-	r.inner, r.decls = nil, nil // a request may wait for long
+	r.shrink()
 	if s.end == nil {
 		if r.creates {
 			s.h.add(s)
 		}
 		if r.pause.given {
-			s.pauseFor(time.Duration(r.pause.value) * time.Second)
+			s.pauseFor(r)
 		}
 		s.lastPoll = time.Time{}
 		if r.empty() && len(s.pending) == 0 {
@@ -241,10 +244,12 @@ func (s *session) processed(r *request) {
 	s.rest()
 }
 
-// pauseFor answers every request, and waits longer than usual for the next one
-// (XEP-0124 section 10). The caller has the lock.
-func (s *session) pauseFor(d time.Duration) {
-	s.pause = d
+// pauseFor answers every request, and waits longer than usual for the next one,
+// unless that came first (XEP-0124 section 10). The caller has the lock.
+func (s *session) pauseFor(r *request) {
+	if s.win.received() == r.rid {
+		s.pause = time.Duration(r.pause.value) * time.Second
+	}
 	for {
 		rid, ok := s.win.oldest()
 		if !ok {

@@ -258,9 +258,25 @@ func TestSlowBody(t *testing.T) {
 	})
 }
 
-// TestHeldLongerThanDeadlines: the deadline of the body must not end a request that
+// TestBrokenBody: what HTTP itself does not allow is no question of time.
+func TestBrokenBody(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		c := r.listen()()
+		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		r.after(0, func() {
+			head, _ := readRaw(t, bufio.NewReader(c))
+			if !strings.HasPrefix(head, "HTTP/1.1 400 ") || !strings.Contains(head, "Connection: close\r\n") {
+				t.Errorf("%q", head)
+			}
+		})
+	})
+}
+
+// TestB43HeldLongerThanDeadlines: the deadline of the body must not end a request that
 // waits.
-func TestHeldLongerThanDeadlines(t *testing.T) {
+func TestB43HeldLongerThanDeadlines(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		c, poll := r.online("alice")
 		poll.abort()

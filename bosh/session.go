@@ -25,6 +25,9 @@ func newRequest(b *body, x *exchange, at time.Time) *request {
 // written, the session is told later.
 func (r *request) answer(rep reply) { r.x.reply(rep, r.x.s.terms.contentType) }
 
+// shrink forgets what the request said: it may wait for long.
+func (r *request) shrink() { r.inner, r.decls = nil, nil }
+
 // session is one BOSH session, a server.Transport. Requests are processed in the
 // order of their rids by one goroutine at a time, that of a request that filled a
 // gap.
@@ -92,21 +95,18 @@ func (s *session) serve() {
 	for {
 		rid, ok := s.win.oldest()
 		_, busy := s.win.writing()
-		if !ok || s.created && !s.terms.polling() && (busy || len(s.pending) == 0) || s.gathers(time.Now()) {
-			break
+		ready := s.terms.polling() || !s.created || !busy && len(s.pending) > 0
+		if !ok || !ready || s.gathers(time.Now()) {
+			if rid, ok = s.win.surplus(); !ok {
+				return
+			}
+			busy = true // it goes without a payload
 		}
 		if busy {
 			s.dismiss(rid)
-			continue
+		} else {
+			s.answer(rid)
 		}
-		s.answer(rid)
-	}
-	for {
-		rid, ok := s.win.surplus()
-		if !ok {
-			return
-		}
-		s.dismiss(rid)
 	}
 }
 

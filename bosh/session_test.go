@@ -46,7 +46,7 @@ func TestB2RIDs(t *testing.T) {
 	})
 }
 
-func TestB3B4CreationReply(t *testing.T) {
+func TestB3B4B40CreationReply(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		c := r.create(usualAttrs + " from='alice@example.com'")
 		for name, want := range map[string]string{
