@@ -77,6 +77,9 @@ type Listener struct {
 	// AdvertiseSession lists the legacy session request of RFC 3921 among the
 	// features. It is answered in any case.
 	AdvertiseSession bool
+	// NoPings is for clients that do not answer when they are asked whether they are
+	// still there, such as load generators.
+	NoPings bool
 }
 
 // Outcome tells a transport what to expect after an element.

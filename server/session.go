@@ -87,6 +87,9 @@ func (s *Session) Presence() *Presence { return s.presence.Load() }
 // Info describes the connection.
 func (s *Session) Info() Info { return s.transport.Info() }
 
+// Pingable reports whether the client may be asked whether it is still there.
+func (s *Session) Pingable() bool { return !s.listener.NoPings }
+
 // Touch notes a sign of life from the client.
 func (s *Session) Touch() { s.seen.Store(time.Now().UnixNano()) }
 

@@ -35,7 +35,7 @@ type conn struct {
 	stream *xmlscan.Scanner // of a client that speaks a draft, otherwise nil
 
 	watched *watchdog    // nil for none
-	heard   atomic.Int64 // Unix nanoseconds
+	heard   atomic.Int64 // when something last arrived, as Acceptor.now says
 }
 
 var (
@@ -190,7 +190,7 @@ func (c *conn) appendOpen(dst []byte, h server.StreamHeader) []byte {
 
 // Received implements link.Handler.
 func (c *conn) Received(data []byte, err error) {
-	c.heard.Store(time.Now().UnixNano())
+	c.heard.Store(c.a.now())
 	if err == nil {
 		c.feed(data)
 		return

@@ -16,9 +16,13 @@ type watchdog struct {
 	c     *conn
 	mu    sync.Mutex // nothing but the link's locks is taken under it
 	timer *time.Timer
-	asked int64 // when a ping was sent, Unix nanoseconds; 0 for none
+	asked int64 // when a ping was sent, as Acceptor.now says; 0 for none
 	over  bool
 }
+
+// now is the time that has passed since a was made, in nanoseconds. Nobody is given up
+// because the system's clock was set.
+func (a *Acceptor) now() int64 { return int64(time.Since(a.born)) }
 
 // newWatchdog returns nil where nobody is to be asked.
 func newWatchdog(c *conn) *watchdog {
@@ -51,7 +55,7 @@ func (w *watchdog) look() {
 	heard := w.c.heard.Load()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	silent := time.Duration(time.Now().UnixNano() - heard)
+	silent := time.Duration(w.c.a.now() - heard)
 	switch {
 	case w.over:
 	case w.asked != 0 && heard < w.asked:
@@ -61,7 +65,7 @@ func (w *watchdog) look() {
 		w.asked = 0
 		w.timer.Reset(cfg.PingInterval - silent)
 	default:
-		w.asked = time.Now().UnixNano()
+		w.asked = w.c.a.now()
 		w.timer.Reset(cfg.PingTimeout)
 		w.ping()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"rollcall/c2s/websocket"
 	"rollcall/conf"
+	"rollcall/modules/ping"
 )
 
 // piped runs a test with a client whose connection is a pipe, in a bubble.
@@ -92,11 +93,15 @@ func TestBusyIsNotAsked(t *testing.T) {
 	})
 }
 
-// TestBenchIsNotAsked: load generators do not answer.
+// TestBenchIsNotAsked: load generators do not answer, neither to frames nor to
+// XEP-0199.
 func TestBenchIsNotAsked(t *testing.T) {
 	o := options{Config: pings}
 	o.Bench = true
-	piped(t, o, func(t *testing.T, _ *house, p *peer) {
+	piped(t, o, func(t *testing.T, h *house, p *peer) {
+		if err := h.Start(t.Context(), ping.New(ping.Options{Interval: time.Minute, Timeout: 30 * time.Second})); err != nil {
+			t.Fatal(err)
+		}
 		p.login("ann", "x")
 		time.Sleep(10 * time.Hour)
 		p.send("<message to='ann@example.com/x'/>")

@@ -64,6 +64,7 @@ type Acceptor struct {
 	srv      *server.Server
 	listener server.Listener
 	cfg      Config
+	born     time.Time
 	entrance entrance
 	pool     *link.Pool
 	readers  sync.Pool // of *reader
@@ -73,10 +74,10 @@ type Acceptor struct {
 // New returns an Acceptor for a server.
 func New(srv *server.Server, l server.Listener, c Config) *Acceptor {
 	if c.Bench {
-		c.PingInterval = 0
+		c.PingInterval, l.NoPings = 0, true
 	}
 	return &Acceptor{
-		srv: srv, listener: l, cfg: c,
+		srv: srv, listener: l, cfg: c, born: time.Now(),
 		pool: link.New(link.Config{
 			OutboxBytes: int(c.Limits.OutboxBytes), HandshakeTime: c.Limits.LoginTime,
 			Portable: c.Portable, Log: c.Log,
@@ -153,7 +154,7 @@ func (a *Acceptor) newConn(info server.Info) *conn {
 func (c *conn) serve(nc net.Conn, early []byte) {
 	c.link.Init(c.a.pool, nc, c)
 	c.info.Secure = c.info.Secure || c.link.Secure()
-	c.heard.Store(time.Now().UnixNano())
+	c.heard.Store(c.a.now())
 	c.session = c.a.srv.NewSession(c, &c.a.listener)
 	if c.watched != nil {
 		c.watched.start()

@@ -1,6 +1,6 @@
 // Package ping answers pings (XEP-0199), and pings clients that have been silent
 // for long: whoever does not answer is gone, and the connection is closed. Any
-// sign of life counts as an answer.
+// sign of life counts as an answer. Clients of listeners without pings are spared.
 package ping
 
 import (
@@ -132,7 +132,7 @@ func (m *Module) round(now time.Time, pinged map[string]time.Time) map[string]ti
 	waiting := make(map[string]time.Time)
 	batch := m.host.NewBatch()
 	for s := range m.host.All() {
-		if now.Sub(s.Seen()) < m.o.Interval {
+		if now.Sub(s.Seen()) < m.o.Interval || !s.Pingable() {
 			continue
 		}
 		at, asked := pinged[s.Conn()]

@@ -135,6 +135,27 @@ func TestNobodyIsClosedUnasked(t *testing.T) {
 	})
 }
 
+// Load generators do not answer.
+func TestListenerWithoutPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, ping.Options{Interval: time.Minute, Timeout: 30 * time.Second})
+		bob := s.DialWith(server.Info{Kind: "test", Secure: true}, server.Listener{NoPings: true})
+		bob.Open("example.com")
+		bob.Authenticate("bob", servertest.Password)
+		bob.Open("example.com")
+		bob.Bind("load")
+		alice := s.Login("alice/web")
+		after(time.Minute)
+		alice.Expect(pinged)
+		after(10 * time.Hour)
+		alice.ExpectClosed(server.ReasonPing)
+		bob.ExpectNothing()
+		if bob.Closed() {
+			t.Error("closed for not answering what was not asked")
+		}
+	})
+}
+
 func TestNeverPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, ping.Options{})
