@@ -2,6 +2,7 @@ package bosh
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -11,21 +12,28 @@ import (
 // naive is what the window ought to do, with everything remembered and looked up
 // the long way.
 type naive struct {
-	requests int64
-	first    int64
-	came     map[int64]string // the newest copy of each rid
-	live     map[int64]bool   // somebody waits there
-	taken    int64            // rids below were taken
-	answers  map[int64]string
+	requests  int64
+	first     int64
+	came      map[int64]string // the newest copy of each rid
+	live      map[int64]bool   // somebody waits there
+	taken     int64            // rids below were taken
+	over      bool             // and no more will be
+	answers   map[int64]string
+	forgotten map[int64]bool // answers
 }
 
-func (n *naive) verdict(rid int64) verdict {
+func newNaive(first, requests int64) *naive {
+	return &naive{
+		requests: requests, first: first, taken: first,
+		came: map[int64]string{}, live: map[int64]bool{}, answers: map[int64]string{}, forgotten: map[int64]bool{},
+	}
+}
+
+func (n *naive) verdict(rid int64, extra bool) verdict {
 	_, done := n.answers[rid]
 	_, came := n.came[rid]
 	switch {
-	case rid < n.first:
-		return tooOld
-	case done && !n.remembers(rid):
+	case rid < n.first || n.forgotten[rid]:
 		return tooOld
 	case done:
 		return replayed
@@ -35,138 +43,225 @@ func (n *naive) verdict(rid int64) verdict {
 		panic("taken and never seen")
 	case rid >= n.taken+n.requests:
 		return tooHigh
-	}
-	for old := n.first; old < rid; old++ {
-		if _, done := n.answers[old]; n.live[old] && !done {
-			if rid-old+1 > n.requests {
-				return overactive
-			}
-			break
-		}
-	}
-	if rid == n.taken {
+	case !n.over && n.crowded(rid, extra):
+		return overactive
+	case rid == n.taken:
 		return process
 	}
 	return early
 }
 
-// remembers reports whether rid is among the highest answered ones.
-func (n *naive) remembers(rid int64) bool {
-	higher := int64(0)
-	for r := range n.answers {
-		if r > rid {
-			higher++
+// crowded reports whether there are too many requests from the oldest that waits to a
+// new one.
+func (n *naive) crowded(rid int64, extra bool) bool {
+	limit := n.requests
+	if extra {
+		limit++
+	}
+	for old := n.first; old < rid; old++ {
+		if _, done := n.answers[old]; n.live[old] && !done {
+			return rid-old+1 > limit
 		}
 	}
-	return higher < n.requests
+	return false
 }
 
-// TestWindowAgainstModel sends requests in every order, repeats and abandons
-// them, and compares each step with the model.
+// unanswered lists the requests that may be answered.
+func (n *naive) unanswered() (rids []int64) {
+	for _, rid := range slices.Sorted(maps.Keys(n.came)) {
+		if _, done := n.answers[rid]; !done && (n.over || rid < n.taken) {
+			rids = append(rids, rid)
+		}
+	}
+	return rids
+}
+
+// answer notes an answer, and that those before it have none, and forgets old ones.
+func (n *naive) answer(rid int64, said string) {
+	for _, older := range n.unanswered() {
+		if older < rid {
+			n.answers[older] = ""
+		}
+	}
+	n.answers[rid] = said
+	left := int64(len(n.answers) - len(n.forgotten))
+	for _, old := range slices.Sorted(maps.Keys(n.came)) {
+		if n.forgotten[old] {
+			continue
+		}
+		if _, done := n.answers[old]; !done || left <= n.requests {
+			return
+		}
+		n.forgotten[old] = true
+		left--
+	}
+}
+
+// lost takes an answer back that did not go out, unless something else did after it.
+func (n *naive) lost(rid int64) (back string) {
+	for higher, said := range n.answers {
+		if higher > rid && said != "" {
+			return ""
+		}
+	}
+	if back = n.answers[rid]; back != "" {
+		delete(n.answers, rid)
+		n.live[rid] = false
+	}
+	return back
+}
+
+// TestWindowAgainstModel sends requests in every order, repeats and abandons them,
+// has answers get lost, pauses and comes to an end, and compares each step with the
+// model.
 func TestWindowAgainstModel(t *testing.T) {
-	for seed := range uint64(100) {
+	did := map[string]int{}
+	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		requests := 1 + rnd.IntN(4)
 		hold := max(0, requests-1)
 		w := newWindow[string](100, requests, hold)
-		n := &naive{
-			requests: int64(requests), first: 100, taken: 100,
-			came: map[int64]string{}, live: map[int64]bool{}, answers: map[int64]string{},
-		}
-		for step := range 400 {
-			if err := modelStep(&w, n, rnd, step, hold); err != "" {
-				t.Fatalf("seed %d step %d: %s\n%+v", seed, step, err, w)
+		m := &model{w: &w, n: newNaive(100, int64(requests)), rnd: rnd, hold: hold, did: did}
+		for m.steps = range 400 {
+			if err := m.step(); err != "" {
+				t.Fatalf("seed %d step %d: %s\n%+v", seed, m.steps, err, w)
 			}
 		}
-		if n.taken == 100 {
-			t.Fatalf("seed %d: nothing was processed", seed)
+	}
+	t.Logf("%v", did)
+	for _, what := range []string{
+		"process", "early", "repeated", "replayed", "too old", "too high", "overactive", "abandoned", "answered", "came back", "lost, and passed over", "paused", "ended",
+	} {
+		if did[what] < 10 {
+			t.Errorf("%q happened %d times only", what, did[what])
 		}
 	}
 }
 
-func modelStep(w *window[string], n *naive, rnd *rand.Rand, step, hold int) string {
-	switch rnd.IntN(4) {
-	case 0, 1:
-		rid := n.taken - 4 + rnd.Int64N(8)
-		who := fmt.Sprintf("%d-%d", rid, step)
-		want := n.verdict(rid)
-		got, old, rep := w.accept(rid, who, false)
-		if got == stubborn {
-			return "" // the model does not count
+// model is a window and its model side by side.
+type model struct {
+	w     *window[string]
+	n     *naive
+	rnd   *rand.Rand
+	hold  int
+	steps int
+	did   map[string]int
+}
+
+func (m *model) step() string {
+	switch what := m.rnd.IntN(8); {
+	case what < 4:
+		return m.arrive()
+	case what < 6:
+		m.abandon()
+	case m.rnd.IntN(150) == 0:
+		m.did["ended"]++
+		m.w.finish()
+		m.n.over = true
+	default:
+		if rid, ok := m.w.surplus(); ok != (len(m.n.unanswered()) > m.hold) || ok && rid != m.n.unanswered()[0] {
+			return fmt.Sprintf("surplus %d %v of %v", rid, ok, m.n.unanswered())
 		}
-		if got != want {
-			return fmt.Sprintf("rid %d: %v, want %v", rid, got, want)
-		}
-		switch got {
-		case repeated:
-			if n.live[rid] != (old != "") || old != "" && old != n.came[rid] {
-				return fmt.Sprintf("rid %d replaced %q instead of %q", rid, old, n.came[rid])
-			}
-			n.came[rid], n.live[rid] = who, true
-		case replayed:
-			if string(rep.stanzas()) != n.answers[rid] {
-				return fmt.Sprintf("rid %d: replayed %q, want %q", rid, rep.stanzas(), n.answers[rid])
-			}
-			w.wrote(rid, who)
-		case process, early:
-			n.came[rid], n.live[rid] = who, true
-		}
-		for {
-			who, ok := w.take()
-			if _, came := n.came[n.taken]; came != ok || ok && who != n.came[n.taken] {
-				return fmt.Sprintf("took %q, want %q", who, n.came[n.taken])
-			}
-			if !ok {
-				break
-			}
-			w.done(n.taken)
-			n.taken++
-		}
-	case 2:
-		// Somebody who waits goes away.
-		for rid := n.first; rid < n.taken+n.requests; rid++ {
-			if _, done := n.answers[rid]; n.live[rid] && !done && rnd.IntN(3) == 0 {
-				if back := w.lost(rid, n.came[rid]); back != nil {
-					return fmt.Sprintf("rid %d: %q came back", rid, back)
-				}
-				n.live[rid] = false
-			}
-		}
-	case 3:
-		return modelAnswer(w, n, rnd, step, hold)
+		_, err := m.answer(fmt.Sprintf("answer %d", m.steps))
+		return err
 	}
 	return ""
 }
 
-func modelAnswer(w *window[string], n *naive, rnd *rand.Rand, step, hold int) string {
-	var unanswered []int64
-	for rid := n.first; rid < n.taken; rid++ {
-		if _, done := n.answers[rid]; !done {
-			unanswered = append(unanswered, rid)
+// arrive sends a request that is near those that are to come.
+func (m *model) arrive() string {
+	w, n := m.w, m.n
+	rid := n.taken - 4 + m.rnd.Int64N(8)
+	who := fmt.Sprintf("%d-%d", rid, m.steps)
+	extra := m.rnd.IntN(6) == 0
+	want := n.verdict(rid, extra)
+	got, old, rep := w.accept(rid, who, extra)
+	if got == stubborn {
+		return "" // the model does not count
+	}
+	if got != want {
+		return fmt.Sprintf("rid %d: %v, want %v", rid, got, want)
+	}
+	m.did[verdictNames[got]]++
+	switch got {
+	case repeated:
+		if n.live[rid] != (old != "") || old != "" && old != n.came[rid] {
+			return fmt.Sprintf("rid %d replaced %q instead of %q", rid, old, n.came[rid])
+		}
+		n.came[rid], n.live[rid] = who, true
+	case replayed:
+		if string(rep.stanzas()) != n.answers[rid] {
+			return fmt.Sprintf("rid %d: replayed %q, want %q", rid, rep.stanzas(), n.answers[rid])
+		}
+		w.wrote(rid, who)
+	case process, early:
+		n.came[rid], n.live[rid] = who, true
+	}
+	for {
+		who, ok := w.take()
+		if _, came := n.came[n.taken]; (came && !n.over) != ok || ok && who != n.came[n.taken] {
+			return fmt.Sprintf("took %q, want %q", who, n.came[n.taken])
+		}
+		if !ok {
+			break
+		}
+		w.done(n.taken)
+		n.taken++
+	}
+	if !extra || got != process {
+		return ""
+	}
+	m.did["paused"]++
+	for {
+		if more, err := m.answer(""); !more || err != "" {
+			return err
 		}
 	}
-	if rid, ok := w.surplus(); ok != (len(unanswered) > hold) || ok && rid != unanswered[0] {
-		return fmt.Sprintf("surplus %d %v of %v", rid, ok, unanswered)
+}
+
+// abandon has some of those who wait go away.
+func (m *model) abandon() {
+	for _, rid := range slices.Sorted(maps.Keys(m.n.live)) {
+		if _, done := m.n.answers[rid]; m.n.live[rid] && !done && m.rnd.IntN(3) == 0 {
+			m.did["abandoned"]++
+			m.w.lost(rid, m.n.came[rid])
+			m.n.live[rid] = false
+		}
 	}
+}
+
+// answer answers the oldest request that somebody waits for; the answer may get lost.
+func (m *model) answer(said string) (more bool, err string) {
+	w, n := m.w, m.n
+	unanswered := n.unanswered()
 	i := slices.IndexFunc(unanswered, func(rid int64) bool { return n.live[rid] })
 	rid, ok := w.oldest()
 	if ok != (i >= 0) || ok && rid != unanswered[i] {
-		return fmt.Sprintf("oldest %d %v of %v", rid, ok, unanswered)
+		return false, fmt.Sprintf("oldest %d %v of %v", rid, ok, unanswered)
 	}
 	if !ok {
-		return ""
+		return false, ""
 	}
-	said := fmt.Sprintf("answer %d", step)
 	who, waits := w.answer(rid, text(said), text(""))
 	if !waits || who != n.came[rid] {
-		return fmt.Sprintf("the answer to %d went to %q, want %q", rid, who, n.came[rid])
+		return false, fmt.Sprintf("the answer to %d went to %q, want %q", rid, who, n.came[rid])
 	}
-	for _, older := range unanswered[:i] {
-		n.answers[older] = ""
+	n.answer(rid, said)
+	if m.rnd.IntN(4) > 0 {
+		m.did["answered"]++
+		w.wrote(rid, who)
+		return true, ""
 	}
-	n.answers[rid] = said
-	w.wrote(rid, who)
-	return ""
+	back, want := string(w.lost(rid, who)), n.lost(rid)
+	switch {
+	case back != want:
+		return false, fmt.Sprintf("rid %d: %q came back, want %q", rid, back, want)
+	case want != "":
+		m.did["came back"]++
+	case said != "":
+		m.did["lost, and passed over"]++
+	}
+	return true, ""
 }
 
 // TestWindowLosesNothing delivers numbered stanzas over replies that may fail to
