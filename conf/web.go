@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/net/idna"
 )
 
 // What web clients need: the checks of BOSH, WebSocket and their addresses.
@@ -44,7 +48,8 @@ func checkWebSocket(c *Config, r *report) {
 	if w.SeeOtherURI == "" {
 		return
 	}
-	// RFC 6455 section 3: no fragment; RFC 7395 section 3.6.1: ws or wss.
+	// RFC 6455 section 3: no fragment. RFC 7395 section 3.6.1 knows other transports,
+	// too, but strophe.js follows only this one.
 	u, err := url.Parse(w.SeeOtherURI)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || strings.Contains(w.SeeOtherURI, "#") {
 		r.add("websocket.see_other_uri", "%s is not the address of a WebSocket: write it as in wss://other.example.org/xmpp-websocket", quote(w.SeeOtherURI))
@@ -72,14 +77,30 @@ func checkOrigins(r *report, path string, origins []string) {
 }
 
 // parseOrigin takes the scheme and host of an HTTP server, with nothing after them,
-// and returns them in lower case.
+// and returns them as browsers write them (RFC 6454 section 6.2): in lower case, with
+// A-labels, and without a port that goes without saying.
 func parseOrigin(text string) (string, bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		strings.Contains(text, "*") || !strings.EqualFold(text, u.Scheme+"://"+u.Host) {
 		return "", false
 	}
-	return strings.ToLower(text), true
+	host, port := strings.ToLower(u.Host), u.Port()
+	if rest, colon := strings.CutSuffix(host, ":"+port); colon {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", false
+		}
+		host = rest
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		if host, err = idna.Lookup.ToASCII(host); err != nil {
+			return "", false
+		}
+	}
+	if port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host, true
 }
 
 // seconds is between for what the protocol counts in whole seconds (XEP-0124
