@@ -214,9 +214,7 @@ func (c *conn) request(data []byte) (left []byte) {
 		r, err = http.ReadRequest(in)
 	}
 	if r == nil || err != nil || !c.f.holds(r) || !valid(r) {
-		if err := c.f.handed.give(c.link.Detach(data)); err != nil {
-			c.f.cfg.Log.Debug("closing a connection", "err", err)
-		}
+		c.leave(data)
 		return nil
 	}
 	r.RemoteAddr = c.link.RemoteAddr().String()
@@ -231,6 +229,17 @@ func (c *conn) request(data []byte) (left []byte) {
 		left = append(bytes.Clone(buffered), left...)
 	}
 	return left
+}
+
+// leave hands the connection to net/http, which gets data first.
+func (c *conn) leave(data []byte) {
+	d, ok := c.link.Detach(data)
+	if !ok {
+		return // it is on its way down
+	}
+	if err := c.f.handed.give(d); err != nil {
+		c.f.cfg.Log.Debug("closing a connection", "err", err)
+	}
 }
 
 // valid reports whether net/http, which says what is to be said otherwise, would

@@ -44,10 +44,9 @@ type Conn struct {
 	out   outbox
 
 	// Of the reading side.
-	early    []byte // came before this Conn took over
-	drained  int    // bytes that came after the end
-	upgrade  *tls.Config
-	detached bool
+	early   []byte // came before this Conn took over
+	drained int    // bytes that came after the end
+	upgrade *tls.Config
 }
 
 // HandshakeError says that TLS did not come about.
@@ -151,11 +150,12 @@ func (c *Conn) Flush() {
 
 // Close sends what was queued, then final, then the end of the connection, for
 // which it gives the peer the time linger: it also bounds what is under way, and
-// how long the peer may take to end its own side. Later calls do nothing.
+// how long the peer may take to end its own side. Later calls do nothing, nor does one
+// after Detach.
 func (c *Conn) Close(final []byte, linger time.Duration) {
 	o := &c.out
 	o.mu.Lock()
-	if o.closed {
+	if o.closed || o.detached {
 		o.mu.Unlock()
 		return
 	}
@@ -177,8 +177,15 @@ func (c *Conn) Close(final []byte, linger time.Duration) {
 }
 
 // Cut closes the connection without a word. The Handler learns it as an error of
-// reading or writing.
-func (c *Conn) Cut() { closeConn(c.nc) }
+// reading or writing. After Detach it does nothing.
+func (c *Conn) Cut() {
+	c.out.mu.Lock()
+	detached := c.out.detached
+	c.out.mu.Unlock()
+	if !detached {
+		closeConn(c.nc)
+	}
+}
 
 // end says that one of the two sides has ended.
 func (c *Conn) end(side *bool) {

@@ -17,19 +17,23 @@ type Detached struct {
 
 var _ net.Conn = (*Detached)(nil)
 
-// Detach takes the connection away from c and its Pool: c's Handler hears nothing
-// more. unread was given to Received and not used. It may be called in Received
-// only, when nothing waits to be written.
-func (c *Conn) Detach(unread []byte) *Detached {
-	c.detached = true
+// Detach takes the connection away from c and its Pool, after what was queued is
+// written: c's Handler hears nothing more, but perhaps a Sent that is on its way, and
+// Close and Cut do nothing. unread was given to Received and not used. It may be called in Received
+// only. False means that the connection is on its way down, and stays.
+func (c *Conn) Detach(unread []byte) (d *Detached, ok bool) {
+	c.Flush()
+	if !c.out.seizePen(&c.out.detached) {
+		return nil, false
+	}
 	c.p.forget(c)
-	d := &Detached{nc: c.nc, prefix: bytes.Clone(unread)}
+	d = &Detached{nc: c.nc, prefix: bytes.Clone(unread)}
 	if s := c.out.secure; s != nil {
 		s.in = bytes.Clone(s.in)
 		s.direct = true
 		d.secure = s
 	}
-	return d
+	return d, true
 }
 
 // TLS describes the encryption, if there is any.

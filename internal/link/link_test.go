@@ -24,6 +24,12 @@ import (
 // patience is how long a test waits for what should happen at once.
 const patience = 20 * time.Second
 
+func timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
 var certificate = sync.OnceValues(func() (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -41,6 +47,7 @@ var certificate = sync.OnceValues(func() (*tls.Config, error) {
 type server struct {
 	link.Conn
 	do     func(s *server, data string)
+	tls    *tls.Config // nil for none
 	errs   chan error
 	sent   chan struct{}
 	broken chan error
@@ -82,7 +89,6 @@ func wait[T any](t *testing.T, c <-chan T) (v T) {
 // every runs a test over both kinds of connection, plain and under TLS.
 func every(t *testing.T, c link.Config, f func(t *testing.T, p *link.Pool, connect func(s *server) net.Conn)) {
 	t.Helper()
-	c.HandshakeTime, c.Log = patience, slog.New(slog.DiscardHandler)
 	secure, err := certificate()
 	if err != nil {
 		t.Fatal(err)
@@ -94,38 +100,15 @@ func every(t *testing.T, c link.Config, f func(t *testing.T, p *link.Pool, conne
 	}{{"plain", nil, false}, {"TLS", secure, false}, {"portable", nil, true}, {"portable TLS", secure, true}} {
 		t.Run(kind.name, func(t *testing.T) {
 			c.Portable = kind.portable
-			p := link.New(c)
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
+			p, connect := plain(t, c)
 			f(t, p, func(s *server) net.Conn {
-				client, err := net.Dial("tcp", ln.Addr().String())
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { client.Close() })
-				if err := client.SetDeadline(time.Now().Add(patience)); err != nil {
-					t.Fatal(err)
-				}
-				nc, err := ln.Accept()
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.Init(p, nc, s)
+				s.tls = kind.tls
+				client := connect(s)
 				if kind.tls != nil {
-					s.StartTLS(kind.tls)
 					client = tls.Client(client, &tls.Config{InsecureSkipVerify: true})
 				}
-				s.Start(nil)
 				return client
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			if err := p.Close(ctx); err != nil {
-				t.Error(err)
-			}
 		})
 	}
 }
@@ -141,7 +124,7 @@ func expect(t *testing.T, c net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(c, got); err != nil || string(got) != want {
-		t.Fatalf("%q, %v; want %q", got[:n], err, want)
+		t.Fatalf("%.100q, %v; want %.100q", got[:n], err, want)
 	}
 }
 
@@ -180,7 +163,7 @@ func TestEcho(t *testing.T) {
 func TestDetach(t *testing.T) {
 	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
 		taken := make(chan *link.Detached, 1)
-		first := newServer(func(s *server, data string) { taken <- s.Detach([]byte(data)) })
+		first := newServer(func(s *server, data string) { taken <- detach(t, s, data) })
 		c := connect(first)
 		for range 2 {
 			say(t, c, "unread")
@@ -197,7 +180,7 @@ func TestDetach(t *testing.T) {
 			second := newServer(nil)
 			second.do = func(s *server, data string) {
 				if data == "leave" {
-					taken <- s.Detach(nil)
+					taken <- detach(t, s, "")
 					return
 				}
 				echo(t)(s, data)

@@ -16,13 +16,14 @@ type outbox struct {
 	secure *secure    // nil without TLS
 	idle   chan struct{}
 
-	pen     bool
-	news    bool // something was queued since Sent was told
-	closed  bool // by Close: what is queued is the last
-	failed  bool // nothing can be written any more
-	shaking bool // a TLS handshake has the pen
-	sealing bool // the pen seals
-	sealed  bool // the end of TLS was said
+	pen      bool
+	news     bool // something was queued since Sent was told
+	closed   bool // by Close: what is queued is the last
+	failed   bool // nothing can be written any more
+	shaking  bool // a TLS handshake has the pen
+	detached bool // somebody else has the connection; set by the reading side
+	sealing  bool // the pen seals
+	sealed   bool // the end of TLS was said
 
 	readEnded, writeEnded bool
 }
@@ -143,9 +144,8 @@ func (c *Conn) next() *buffer {
 	}
 	last, sent := o.closed, o.news
 	o.news = false
-	if !last {
-		o.layDown()
-	}
+	o.pen = last // nobody writes after the end
+	o.wake()
 	o.mu.Unlock()
 	if sent {
 		c.h.Sent()
@@ -187,9 +187,8 @@ func (c *Conn) sealLocked() error {
 	return err
 }
 
-// layDown gives the pen back. The caller has the lock.
-func (o *outbox) layDown() {
-	o.pen = false
+// wake wakes who waits for the pen. The caller has the lock.
+func (o *outbox) wake() {
 	if o.idle != nil {
 		close(o.idle)
 		o.idle = nil
@@ -205,10 +204,7 @@ func (c *Conn) broken(err error) {
 	c.p.putBuffer(o.wire)
 	o.queue, o.wire = nil, nil
 	closed := o.closed
-	if o.idle != nil {
-		close(o.idle)
-		o.idle = nil
-	}
+	o.wake()
 	o.mu.Unlock()
 	if closed {
 		c.Cut() // which ends the reading side

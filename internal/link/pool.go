@@ -25,8 +25,8 @@ type Config struct {
 	OutboxBytes int
 	// HandshakeTime is how long a TLS handshake may take.
 	HandshakeTime time.Duration
-	// WriteTime is how long the peer may take nothing of what waits for it; 0 is
-	// for ever.
+	// WriteTime is how long the peer may take for what waits when it stops to take
+	// everything at once; 0 is for ever.
 	WriteTime time.Duration
 	// Portable uses a goroutine and a buffer for each connection also where there
 	// is something better.

@@ -27,7 +27,7 @@ func (c *Conn) received(data []byte, err error) bool {
 	if failure := c.process(data); failure != nil {
 		err = failure
 	}
-	if c.detached {
+	if c.out.detached {
 		return false
 	}
 	if err == nil && c.upgrade != nil && !c.Closed() {
@@ -43,7 +43,7 @@ func (c *Conn) received(data []byte, err error) bool {
 		c.end(&c.out.readEnded)
 		return false
 	}
-	return !c.detached
+	return !c.out.detached
 }
 
 // process takes bytes as they come over the wire, after those that came before.
@@ -53,7 +53,7 @@ func (c *Conn) process(data []byte) error {
 		c.h.Received(early, nil)
 	}
 	switch {
-	case c.detached || c.Closed():
+	case c.out.detached || c.Closed():
 	case c.out.secure != nil:
 		return c.unseal(c.out.secure, data)
 	case len(data) > 0:
@@ -64,7 +64,9 @@ func (c *Conn) process(data []byte) error {
 
 // unseal gives the Handler what TLS makes of the data, until TLS needs more.
 func (c *Conn) unseal(s *secure, data []byte) error {
-	s.in = data
+	if len(data) > 0 { // otherwise what is left from before Init stays
+		s.in = data
+	}
 	b := c.p.getBuffer()
 	defer c.p.putBuffer(b)
 	for {
@@ -72,7 +74,7 @@ func (c *Conn) unseal(s *secure, data []byte) error {
 		if n > 0 {
 			c.h.Received(b.b[:n], nil)
 		}
-		if c.detached || c.Closed() {
+		if c.out.detached || c.Closed() {
 			return nil // s may be somebody else's by now
 		}
 		if err != nil {

@@ -8,10 +8,10 @@ import (
 )
 
 // secure is the connection under TLS, as crypto/tls sees it. During the handshake,
-// and for who detached it, it is the connection itself. Otherwise neither side ever waits: reading takes
-// what arrived, and a temporary error, which crypto/tls takes without losing its
-// place, says that there is no more; writing goes to the outbox, whole, because a
-// write that failed half-way cannot be tried again.
+// and for who detached it, it is the connection itself. Otherwise neither side ever
+// waits: reading takes what arrived, and a temporary error, which crypto/tls takes
+// without losing its place, says that there is no more; writing goes to the outbox,
+// whole, because a write that failed half-way cannot be tried again.
 type secure struct {
 	net.Conn
 	c      *Conn
@@ -79,7 +79,7 @@ func (s *secure) SetWriteDeadline(t time.Time) error {
 func (c *Conn) handshake() error {
 	config := c.upgrade
 	c.upgrade = nil
-	if !c.out.seizePen() {
+	if !c.out.seizePen(&c.out.shaking) {
 		return nil // the connection is on its way down already
 	}
 	s := &secure{Conn: c.nc, c: c, direct: true}
@@ -105,9 +105,9 @@ func (c *Conn) handshake() error {
 	return c.unseal(s, nil)
 }
 
-// seizePen waits until everything is written and takes the pen for a handshake.
-// False means that the connection is on its way down.
-func (o *outbox) seizePen() bool {
+// seizePen waits until everything is written and takes the pen for what use names.
+// False means that the connection is on its way down. Only the reading side waits.
+func (o *outbox) seizePen(use *bool) bool {
 	for {
 		o.mu.Lock()
 		if o.down() {
@@ -115,7 +115,7 @@ func (o *outbox) seizePen() bool {
 			return false
 		}
 		if !o.pen {
-			o.pen, o.shaking = true, true
+			o.pen, *use = true, true
 			o.mu.Unlock()
 			return true
 		}
@@ -138,7 +138,7 @@ func (o *outbox) becomeSecure(s *secure) bool {
 	}
 	o.shaking = false
 	o.secure = s
-	o.layDown()
+	o.pen = false
 	return true
 }
 
