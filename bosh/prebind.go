@@ -101,10 +101,11 @@ func (p *prebinder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		RID int64  `json:"rid"`
 	}{s.core.JID().String(), s.sid, s.nextRID()})
 	if err == nil {
-		err = writeJSON(w, http.StatusOK, answer)
+		// Afterwards that may only mean that the client has what it wanted.
+		err = r.Context().Err()
 	}
 	if err == nil {
-		err = r.Context().Err()
+		err = writeJSON(w, http.StatusOK, answer)
 	}
 	if err != nil {
 		s.abandon() // nobody knows of it
@@ -127,38 +128,48 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 	if err != nil {
 		return nil, err
 	}
-	local, domain := p.account(ask.user)
-	source := failureSource(c.remote, local, domain)
-	if !p.failures.begin(source, p.attempts) {
-		w.Header().Set("Retry-After", fmt.Sprint(int(failurePeriod.Seconds())))
-		p.h.cfg.Log.Warn("prebinding refused after too many failures", "user", clipName(ask.user), "remote", c.remote)
-		return nil, &refused{http.StatusTooManyRequests, "Too many failures: try later"}
+	if ask.key != "" {
+		return p.vouched(ask, c, p.h.sidFor(r, ""))
 	}
-	s, err := p.open(ask, c, p.h.sidFor(r, ""))
+	local, domain := p.account(ask.user)
+	sources := failureSources(c.remote, local, domain)
+	if !p.failures.begin(sources, p.attempts) {
+		return nil, p.tooMany(w, ask, c)
+	}
+	s, err := p.h.openFor(login{
+		local: local, domain: domain, password: ask.password, resource: ask.resource, sid: p.h.sidFor(r, ""),
+	}, ask.client(c))
 	if !errors.Is(err, errUnauthorized) {
-		p.failures.forgive(source)
+		p.failures.forgive(sources)
 	}
 	return s, err
 }
 
-// open checks the key, if there is one, and opens the session, under the sid that is
-// proposed, if any.
-func (p *prebinder) open(ask *prebindRequest, c client, sid string) (*session, error) {
-	if ask.key != "" {
-		// The digests are of the same length whatever was sent.
-		given := sha256.Sum256([]byte(ask.key))
-		if !p.hasKey || subtle.ConstantTimeCompare(given[:], p.key[:]) != 1 {
-			p.h.cfg.Log.Info("authentication failed", "err", "wrong key", "user", clipName(ask.user),
-				"transport", "prebind", "remote", c.remote)
-			return nil, errUnauthorized
-		}
+// tooMany refuses whoever failed too often.
+func (p *prebinder) tooMany(w http.ResponseWriter, ask *prebindRequest, c client) error {
+	w.Header().Set("Retry-After", fmt.Sprint(int(failurePeriod.Seconds())))
+	p.h.cfg.Log.Warn("prebinding refused after too many failures", "user", clipName(ask.user), "remote", c.remote)
+	return &refused{http.StatusTooManyRequests, "Too many failures: try later"}
+}
+
+// vouched opens a session for who has the key, under the sid that is proposed, if any.
+// A key is too long to be guessed: failures need no counting.
+func (p *prebinder) vouched(ask *prebindRequest, c client, sid string) (*session, error) {
+	// The digests are of the same length whatever was sent.
+	given := sha256.Sum256([]byte(ask.key))
+	if !p.hasKey || subtle.ConstantTimeCompare(given[:], p.key[:]) != 1 {
+		p.h.cfg.Log.Info("authentication failed", "err", "wrong key", "user", clipName(ask.user),
+			"transport", "prebind", "remote", c.remote)
+		return nil, errUnauthorized
 	}
-	c.secure = c.secure || ask.secure
 	local, domain := p.account(ask.user)
-	return p.h.openFor(login{
-		local: local, domain: domain, password: ask.password, trusted: ask.key != "", resource: ask.resource,
-		sid: sid,
-	}, c)
+	return p.h.openFor(login{local: local, domain: domain, trusted: true, resource: ask.resource, sid: sid}, ask.client(c))
+}
+
+// client is whom the session is for: the back end may want it encrypted.
+func (ask *prebindRequest) client(c client) client {
+	c.secure = c.secure || ask.secure
+	return c
 }
 
 // account splits a user's name into the parts of an address.

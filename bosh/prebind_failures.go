@@ -41,26 +41,41 @@ func (f *failures) turn() {
 	f.began = time.Now()
 }
 
+// perAddress is how many times more failures one address may have than one user at
+// it: people behind one address are not kept out by one of them.
+const perAddress = 10
+
 // begin counts an attempt as failed until it is forgiven, unless there were as many as
 // the limit already.
-func (f *failures) begin(source string, limit int) bool {
+func (f *failures) begin(sources [2]string, limit int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.turn()
-	if f.now[source]+f.before[source] >= limit {
+	if f.count(sources[0]) >= limit || f.count(sources[1]) >= perAddress*limit {
 		return false
 	}
 	if f.now == nil {
 		f.now = make(map[string]int)
 	}
-	f.now[source]++
+	for _, source := range sources {
+		f.now[source]++
+	}
 	return true
 }
 
+// count is how often a source has failed. The caller has the lock.
+func (f *failures) count(source string) int { return f.now[source] + f.before[source] }
+
 // forgive takes an attempt back.
-func (f *failures) forgive(source string) {
+func (f *failures) forgive(sources [2]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, source := range sources {
+		f.forgiveOne(source)
+	}
+}
+
+func (f *failures) forgiveOne(source string) {
 	for _, m := range []map[string]int{f.now, f.before} {
 		switch m[source] {
 		case 0:
@@ -74,9 +89,9 @@ func (f *failures) forgive(source string) {
 	}
 }
 
-// failureSource is an address and the user it claims to be, in one of the ways in
+// failureSources are a user at an address, and the address, in one of the ways in
 // which both can be written. An IPv6 network of one customer counts as one address.
-func failureSource(remote, local, domain string) string {
+func failureSources(remote, local, domain string) [2]string {
 	if ip, ok := forwarded.Address(remote); ok {
 		bits := ip.BitLen()
 		if ip.Is6() {
@@ -88,7 +103,7 @@ func failureSource(remote, local, domain string) string {
 	if account, err := jid.New(local, domain, ""); err == nil {
 		user = account.String()
 	}
-	return remote + " " + clipName(user)
+	return [2]string{remote + " " + clipName(user), remote}
 }
 
 // clipName bounds a name for the log and for counting.

@@ -3,6 +3,7 @@ package bosh
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -219,4 +220,30 @@ func TestPrebindConflict(t *testing.T) {
 		}
 	}
 	s.Stop()
+}
+
+// Who closes the connection as soon as the answer is there has it all the same.
+func TestPrebindPromptClose(t *testing.T) {
+	h := plainHandler(t)
+	p := h.Prebind(PrebindConfig{Domain: "example.com", Key: testKey, Attempts: 5})
+	for i := range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &closing{httptest.NewRecorder(), cancel}
+		p.ServeHTTP(w, jsonRequest(fmt.Sprintf(`{"user": "alice", "resource": "%d"}`, i%10), "Authorization", "Bearer "+testKey).WithContext(ctx))
+		var got struct{ SID string }
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || h.find(got.SID) == nil {
+			t.Fatalf("%d %s, %v: the session is gone", w.Code, w.Body, err)
+		}
+	}
+}
+
+// closing is a client that goes when it has read the answer.
+type closing struct {
+	*httptest.ResponseRecorder
+	gone context.CancelFunc
+}
+
+func (c *closing) Write(p []byte) (int, error) {
+	defer c.gone()
+	return c.ResponseRecorder.Write(p)
 }

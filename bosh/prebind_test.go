@@ -159,6 +159,18 @@ func TestPrebindAttempts(t *testing.T) {
 				r.t.Errorf("%s: %d, want %d", what, got, c.want)
 			}
 		}
+		key := jsonRequest(`{"user": "alice"}`, "Authorization", "Bearer "+testKey)
+		key.RemoteAddr = "192.0.2.1:1"
+		if a := prebindWith(r.t, p, key); a.Code != http.StatusOK {
+			r.t.Errorf("the key does not help: %d", a.Code)
+		}
+		// Nor can one try one password with everybody.
+		for i := range perAddress * 5 {
+			try("192.0.2.7:1", fmt.Sprint("user", i), "wrong")
+		}
+		if got := try("192.0.2.7:1", "alice", servertest.Password); got != http.StatusTooManyRequests {
+			r.t.Errorf("after failures of many users: %d", got)
+		}
 		r.pass(2 * failurePeriod)
 		for range 20 { // who gets in has no limit
 			if got := try("192.0.2.1:1", "bob", servertest.Password); got != http.StatusOK {
@@ -174,34 +186,35 @@ func TestPrebindAttempts(t *testing.T) {
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f failures
+		a := [2]string{"a user at an address", "an address"}
 		for range 2 {
-			if !f.begin("a", 2) {
+			if !f.begin(a, 2) {
 				t.Fatal("refused too early")
 			}
 		}
 		time.Sleep(failurePeriod) // they are of the period before
-		if f.begin("a", 2) {
+		if f.begin(a, 2) {
 			t.Error("forgotten too early")
 		}
-		f.forgive("a")
-		if !f.begin("a", 2) || f.begin("a", 2) {
+		f.forgive(a)
+		if !f.begin(a, 2) || f.begin(a, 2) {
 			t.Error("an attempt of the period before cannot be forgiven")
 		}
 		time.Sleep(2 * failurePeriod)
-		if !f.begin("a", 1) {
+		if !f.begin(a, 1) {
 			t.Error("remembered for too long")
 		}
 		for i := range 3 * maxFailures {
-			f.begin(fmt.Sprint(i), 1)
-			if n := len(f.now) + len(f.before); n > 2*maxFailures {
+			f.begin([2]string{fmt.Sprint(i), fmt.Sprint(i, "/64")}, 1)
+			if n := len(f.now) + len(f.before); n > 2*maxFailures+2 {
 				t.Fatalf("%d sources are remembered", n)
 			}
 		}
 	})
-	if a, b := failureSource("[2001:db8::1]:1", "a", "b"), failureSource("[2001:db8::2]:9", "A", "B"); a != b {
+	if a, b := failureSources("[2001:db8::1]:1", "a", "b"), failureSources("[2001:db8::2]:9", "A", "B"); a != b {
 		t.Errorf("%q is not %q", a, b)
 	}
-	if a, b := failureSource("[2001:db8:0:1::1]:1", "a", "b"), failureSource("[2001:db8:0:2::1]:1", "a", "b"); a == b {
+	if a, b := failureSources("[2001:db8:0:1::1]:1", "a", "b"), failureSources("[2001:db8:0:2::1]:1", "a", "b"); a[0] == b[0] || a[1] == b[1] {
 		t.Errorf("%q is another network", a)
 	}
 }
