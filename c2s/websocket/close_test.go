@@ -3,16 +3,22 @@ package websocket_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"rollcall/c2s/websocket"
+	"rollcall/internal/jid"
+	"rollcall/server"
 )
 
 // slowWriter hands its connection out when it is told to.
@@ -104,4 +110,56 @@ func TestCloseGivesUp(t *testing.T) {
 		synctest.Wait()
 		h.expectNoPanic()
 	})
+}
+
+// TestKickedWhileTalking: a session that is closed from elsewhere, in the middle of
+// what it says and is told, is told why and hears nothing after that.
+func TestKickedWhileTalking(t *testing.T) {
+	h := start(t, options{Config: websocket.Config{Compression: true, PingInterval: time.Hour, PingTimeout: time.Minute}})
+	address, err := jid.Parse("ann@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ben := h.login("ben", "x")
+	go func() {
+		_, _ = io.Copy(io.Discard, ben.in) // until the end
+	}()
+	for round := range 10 {
+		resource := fmt.Sprint("x", round) // what is under way to the last one is not for this one
+		p := h.login("ann", resource)
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			text := frame(ws.OpText, true, "<message xmlns='jabber:client' to='ann@example.com/"+resource+"'><body>"+strings.Repeat("z", 300)+"</body></message>")
+			text = append(text, frame(ws.OpPing, true, "p")...)
+			for {
+				if _, err := p.Write(text); err != nil {
+					return
+				}
+				if _, err := ben.Write(text); err != nil {
+					return
+				}
+			}
+		}()
+		var last []string
+		for i := 0; ; i++ {
+			f := p.next()
+			if i == 20 {
+				h.KickUser(address, server.Close{Reason: server.ReasonReplaced})
+			}
+			if f.Header.OpCode == ws.OpClose {
+				break
+			}
+			if last = append(last, string(f.Payload)); len(last) > 2 {
+				last = last[1:]
+			}
+		}
+		if want := []string{streamError("conflict"), closing}; !slices.Equal(last, want) {
+			t.Fatalf("the last messages are %q", last)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		<-said
+	}
 }
