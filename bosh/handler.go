@@ -29,6 +29,9 @@ type Config struct {
 	// Clients may ask for less.
 	Wait time.Duration
 	Hold int
+	// Requests is how many requests a client may have in flight that has as many held
+	// as Hold says; at least, and if 0, one more.
+	Requests int
 	// Inactivity is how long a client may be without any request; MaxPause the
 	// longest absence that it may announce, 0 for none.
 	Inactivity, MaxPause time.Duration

@@ -141,10 +141,11 @@ type terms struct {
 	wait, inactivity, maxPause time.Duration
 	poll                       time.Duration // shortest interval of polls
 	hold                       int
+	spare                      int // requests beyond those
 }
 
 // requests is how many requests the client may have in flight.
-func (t *terms) requests() int { return t.hold + 1 }
+func (t *terms) requests() int { return t.hold + t.spare }
 
 // polling reports whether every request is answered at once (XEP-0124 section 12).
 func (t *terms) polling() bool { return t.wait == 0 || t.hold == 0 }
@@ -152,7 +153,7 @@ func (t *terms) polling() bool { return t.wait == 0 || t.hold == 0 }
 func (c *Config) terms(b *body) terms {
 	t := terms{
 		ver: negotiateVersion(b.ver), contentType: negotiateContent(b.content),
-		wait: c.Wait, hold: c.Hold,
+		wait: c.Wait, hold: c.Hold, spare: max(1, c.Requests-c.Hold),
 		inactivity: c.Inactivity, maxPause: c.MaxPause, poll: c.Polling,
 	}
 	if b.wait.given {

@@ -131,6 +131,25 @@ func TestB10Terms(t *testing.T) {
 		}
 		r.expectEnd(r.post(creation("to='example.com' ver='1.6' wait='long'")).now(), badRequestCondition)
 	}, func(c *Config) { c.Hold = 2 })
+	// More requests may be in flight than one beyond those held.
+	inBubble(t, func(r *rig) {
+		for hold, want := range map[string]string{"0": "3", "1": "4", "7": "4"} {
+			b := r.create("to='example.com' ver='1.6' hold='" + hold + "'").created
+			if got := b.SelectAttrValue("requests", ""); got != want {
+				t.Errorf("hold %s: %s requests, want %s", hold, got, want)
+			}
+		}
+	}, func(c *Config) { c.Requests = 4 })
+}
+
+// TestB40UTF8Only: no other charset is offered.
+func TestB40UTF8Only(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		b := r.create("to='example.com' ver='1.6' charsets='ISO_8859-1 UTF-8'").created
+		if a := b.SelectAttr("charsets"); a != nil {
+			t.Errorf("charsets %q", a.Value)
+		}
+	})
 }
 
 func TestB11B13OutOfOrder(t *testing.T) {

@@ -117,6 +117,7 @@ type BOSH struct {
 	Inactivity  time.Duration `yaml:"inactivity"`
 	MaxPause    time.Duration `yaml:"max_pause"` // 0 for none
 	Hold        int           `yaml:"hold"`
+	Requests    int           `yaml:"requests"` // in flight; 0 for Hold + 1
 	Polling     time.Duration `yaml:"polling"`
 	Coalesce    time.Duration `yaml:"coalesce"`    // how long a busy session's response waits for more
 	Origins     []string      `yaml:"origins"`     // CORS; "*" for any

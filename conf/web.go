@@ -14,6 +14,9 @@ import (
 
 // What web clients need: the checks of BOSH, WebSocket and their addresses.
 
+// maxRequests bounds what the server remembers of each client's requests.
+const maxRequests = 20
+
 func checkBOSH(c *Config, r *report) {
 	b := &c.BOSH
 	seconds(r, "bosh.wait", b.Wait, time.Second, 10*time.Minute)
@@ -21,6 +24,9 @@ func checkBOSH(c *Config, r *report) {
 	seconds(r, "bosh.max_pause", b.MaxPause, 0, time.Hour)
 	seconds(r, "bosh.polling", b.Polling, 0, 10*time.Minute)
 	between(r, "bosh.hold", b.Hold, 1, 10)
+	if b.Requests != 0 && (b.Requests <= b.Hold || b.Requests > maxRequests) && !r.bad["bosh.hold"] {
+		r.add("bosh.requests", "%d is out of range: more than bosh.hold, which is %d, and at most %d, or 0 for one more than hold", b.Requests, b.Hold, maxRequests)
+	}
 	between(r, "bosh.coalesce", b.Coalesce, 0, time.Second)
 	if b.Polling >= b.Inactivity && !r.bad["bosh.inactivity"] {
 		r.add("bosh.polling", "%s is not shorter than bosh.inactivity, %s: a polling client could not stay", show(b.Polling), show(b.Inactivity))

@@ -80,7 +80,7 @@ func (a *App) serveBOSH(mux *http.ServeMux, l conf.HTTPListener, proxies []netip
 	b := c.BOSH
 	door := bosh.New(a.srv, server.Listener{PlainWithoutTLS: l.PlainWithoutTLS}, bosh.Config{
 		Wait: b.Wait, Inactivity: b.Inactivity, MaxPause: b.MaxPause, Polling: b.Polling,
-		Hold: b.Hold, Coalesce: b.Coalesce, Gzip: b.Compression, Origins: b.Origins,
+		Hold: b.Hold, Requests: b.Requests, Coalesce: b.Coalesce, Gzip: b.Compression, Origins: b.Origins,
 		TrustedProxies: proxies, Limits: c.Limits, Log: a.o.Log,
 	})
 	mux.Handle(boshPath, door)
