@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"rollcall/conf"
 	"rollcall/internal/link"
@@ -72,14 +71,6 @@ func (a *Acceptor) Serve(ln net.Listener) error {
 
 // take starts to serve a connection.
 func (a *Acceptor) take(nc net.Conn) {
-	if tc, ok := nc.(*net.TCPConn); ok {
-		// For clients that vanish while nobody has anything to say to them: the net
-		// package's own settings would wake a phone's radio four times a minute. A
-		// failure means that the peer is gone, which reading will tell.
-		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 5,
-		})
-	}
 	c := &conn{a: a}
 	c.link.Init(a.pool, nc, c)
 	if a.cfg.Direct {

@@ -16,10 +16,9 @@ func Block(h Handler, w http.ResponseWriter, r *http.Request, bodyTime, replyTim
 	x := newExchange(r)
 	x.ready = make(chan struct{})
 	if err := deadline(rc.SetReadDeadline, bodyTime); err != nil {
-		x.tell(false)
-		return
+		return // before anybody knows of it
 	}
-	h.Serve(x)
+	x.serveBy(h)
 	x.Request = nil
 	if x.body.ended {
 		// Otherwise the deadline holds for what net/http still reads.

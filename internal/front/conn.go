@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -79,9 +78,9 @@ func (c *conn) await() bool {
 	for {
 		c.mu.Lock()
 		if c.x == nil || c.over {
-			over := c.over
+			over := c.over || c.ending
 			c.mu.Unlock()
-			return !over && !c.link.Closed()
+			return !over
 		}
 		if c.free == nil {
 			c.free = make(chan struct{})
@@ -107,10 +106,11 @@ func (c *conn) finish() *Exchange {
 func (c *conn) begin(x *Exchange) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.over {
+	late := c.over || c.ending
+	if !late {
 		c.x = x
 	}
-	return !c.over
+	return !late
 }
 
 // last makes the reply under way the last, if there is one: who ends only the
@@ -144,15 +144,16 @@ func (c *conn) Sent() {
 		c.mu.Unlock()
 		return
 	}
-	x := c.finish()
 	ending := c.ending
+	if !ending {
+		c.wait() // before the next request, which has bounds of its own
+	}
+	x := c.finish()
 	c.mu.Unlock()
-	x.tell(true)
 	if ending {
 		c.link.Close(nil, lingerTime)
-	} else if !c.link.Closed() {
-		c.wait()
 	}
+	x.tell(true)
 }
 
 // Broken implements link.Handler.
@@ -174,12 +175,13 @@ func (c *conn) Ended() { c.lost() }
 
 // write writes a reply.
 func (c *conn) write(head, body []byte, ends bool) {
+	if ends {
+		c.mu.Lock()
+		c.ending = true
+		c.mu.Unlock()
+	}
 	if _, err := c.link.Queue(head, body); err != nil {
 		c.lost() // cannot be: nothing else waits there
-		return
-	}
-	if ends {
-		c.link.Close(nil, lingerTime)
 		return
 	}
 	c.link.Flush()
@@ -265,7 +267,8 @@ func (c *conn) serve(x *Exchange) (more bool) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			c.f.cfg.Log.Error("panic", "doing", "http", "panic", p, "stack", string(debug.Stack()))
+			c.f.logPanic(p)
+			x.setServed()
 			c.lost()
 			more = false
 		}

@@ -23,6 +23,8 @@ type Exchange struct {
 	mu     sync.Mutex // a leaf
 	state  state
 	close  bool  // the connection ends with the reply
+	served bool  // Done is set, if ever
+	gone   bool  // before that
 	told   bool  // Done was
 	conn   *conn // nil until the request is read
 	status int
@@ -69,8 +71,33 @@ func (x *Exchange) attach(c *conn) {
 	x.conn = c
 	ready := x.state == replied
 	x.mu.Unlock()
+	x.setServed()
 	if ready {
 		c.f.pool.Run(x)
+	}
+}
+
+// serveBy has h serve the request. If h panics the request is lost.
+func (x *Exchange) serveBy(h Handler) {
+	returned := false
+	defer func() {
+		x.setServed()
+		if !returned {
+			x.tell(false)
+		}
+	}()
+	h.Serve(x)
+	returned = true
+}
+
+// setServed says that Serve has returned, one way or another.
+func (x *Exchange) setServed() {
+	x.mu.Lock()
+	x.served = true
+	gone := x.gone
+	x.mu.Unlock()
+	if gone {
+		x.tell(false)
 	}
 }
 
@@ -160,9 +187,14 @@ func (x *Exchange) isWriting() bool {
 	return x.state == writing
 }
 
-// tell tells how it went.
+// tell tells how it went, when Serve has returned.
 func (x *Exchange) tell(written bool) {
 	x.mu.Lock()
+	if !x.served {
+		x.gone = true
+		x.mu.Unlock()
+		return
+	}
 	told := x.told
 	x.told = true
 	x.fields, x.reply = nil, nil

@@ -17,6 +17,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -75,13 +76,15 @@ func New(c Config) *Front {
 	f.std = &http.Server{
 		Handler: http.HandlerFunc(f.serveRest), ConnContext: withConn,
 		ReadHeaderTimeout: c.HeaderTime, ReadTimeout: c.BodyTime, IdleTimeout: c.IdleTime,
+		WriteTimeout:   c.BodyTime + c.ReplyTime, // it begins with the body
 		MaxHeaderBytes: c.HeaderBytes,
 		ErrorLog:       slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	return f
 }
 
-// Serve accepts connections until ln or the Front is closed, and then returns nil.
+// Serve accepts connections until ln or the Front is closed, and then returns nil. It
+// may be called once.
 func (f *Front) Serve(ln net.Listener) error {
 	served := make(chan error, 1)
 	f.handed.address = ln.Addr()
@@ -108,10 +111,19 @@ func (f *Front) take(nc net.Conn) {
 // and the error says so.
 func (f *Front) Shutdown(ctx context.Context) error {
 	err := f.pool.Close(ctx)
+	for _, c := range f.pool.Open() {
+		// Nobody reads while a request waits for the one before it.
+		c.Handler().(*conn).lost()
+	}
 	if e := f.std.Shutdown(ctx); e != nil {
 		return errors.Join(err, e, f.std.Close())
 	}
 	return err
+}
+
+// logPanic is called while a panic goes on.
+func (f *Front) logPanic(p any) {
+	f.cfg.Log.Error("panic", "doing", "http", "panic", p, "stack", string(debug.Stack()))
 }
 
 // holds reports whether a request is one to be held.

@@ -53,23 +53,31 @@ type held struct {
 	remote string
 	secure bool
 	done   chan bool
+	wait   chan struct{} // before it says that it is done; nil for not at all
 }
 
 // house is a Front whose held requests the test gets.
 type house struct {
-	t       testing.TB
-	front   *front.Front
-	address string
-	tls     bool
-	held    chan *held
-	stop    func() error
+	t        testing.TB
+	front    *front.Front
+	address  string
+	tls      bool
+	held     chan *held
+	stop     func() error
+	much     chan struct{} // gets one when "/much" is done
+	hijacked chan net.Conn // gets the connections of "/hijack"
 }
 
 // Serve implements front.Handler. What the body says first decides: "panic",
 // "now", which is answered at once, "part", of which nothing more is read.
 func (h *house) Serve(x *front.Exchange) {
 	r := &held{Exchange: x, remote: x.Request.RemoteAddr, secure: x.Request.TLS != nil, done: make(chan bool, 2)}
-	x.Done = func(written bool) { r.done <- written }
+	x.Done = func(written bool) {
+		if r.wait != nil {
+			<-r.wait
+		}
+		r.done <- written
+	}
 	if x.Request.Header.Get("X-Do") == "part" {
 		r.reply("part")
 		return
@@ -78,6 +86,9 @@ func (h *house) Serve(x *front.Exchange) {
 	r.body, r.err = string(body), err
 	switch r.body {
 	case "panic":
+		panic("as told")
+	case "told panic":
+		h.held <- r
 		panic("as told")
 	case "now":
 		r.reply("now")
@@ -121,13 +132,39 @@ func config() front.Config {
 	}
 }
 
+// rest serves what is not held.
+func (h *house) rest(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/abort":
+		panic(http.ErrAbortHandler)
+	case "/panic":
+		panic("as told")
+	case "/hijack":
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			h.t.Error(err)
+		}
+		h.hijacked <- nc
+	case "/much":
+		for some := make([]byte, 1<<20); ; {
+			if _, err := w.Write(some); err != nil {
+				h.much <- struct{}{}
+				return
+			}
+		}
+	default:
+		fmt.Fprintf(w, "rest %s %s %t", r.Method, r.URL.Path, r.TLS != nil)
+	}
+}
+
 func start(t testing.TB, c front.Config) *house {
 	t.Helper()
-	h := &house{t: t, held: make(chan *held, 100), tls: c.TLS != nil}
+	h := &house{
+		t: t, held: make(chan *held, 100), tls: c.TLS != nil,
+		much: make(chan struct{}, 1), hijacked: make(chan net.Conn, 1),
+	}
 	c.Held = h
-	c.Rest = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "rest %s %s %t", r.Method, r.URL.Path, r.TLS != nil)
-	})
+	c.Rest = http.HandlerFunc(h.rest)
 	h.front = front.New(c)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -61,6 +61,16 @@ func withConn(ctx context.Context, nc net.Conn) context.Context {
 
 // serveRest is net/http's handler.
 func (f *Front) serveRest(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p != http.ErrAbortHandler {
+			f.logPanic(p)
+		}
+		panic(http.ErrAbortHandler) // net/http ends the connection without a word
+	}()
 	if d, ok := r.Context().Value(connKey{}).(*link.Detached); ok {
 		r.TLS = d.TLS() // net/http looks for a *tls.Conn only
 	}
@@ -75,14 +85,16 @@ func (f *Front) serveRest(w http.ResponseWriter, r *http.Request) {
 // has the connection back.
 func (f *Front) takeBack(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(r)
-	f.cfg.Held.Serve(x)
+	x.serveBy(f.cfg.Held)
 	nc, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // it is HTTP/1 on a connection of ours
+		// The client has gone in the wrong moment: this is HTTP/1.
+		x.tell(false)
+		panic(http.ErrAbortHandler)
 	}
 	unread, err := buffered.Reader.Peek(buffered.Reader.Buffered())
 	if err != nil {
-		panic(http.ErrAbortHandler) // as many are there
+		f.cfg.Log.Error("taking a connection back", "err", err) // as many are there
 	}
 	c := newConn(f, nc)
 	c.x, c.skip = x, true

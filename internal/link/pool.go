@@ -88,6 +88,7 @@ func (p *Pool) Serve(ln net.Listener, accept func(net.Conn)) error {
 		nc, err := ln.Accept()
 		switch {
 		case err == nil:
+			keepAlive(nc)
 			accept(nc)
 			pause = firstPause
 			continue
@@ -103,6 +104,18 @@ func (p *Pool) Serve(ln net.Listener, accept func(net.Conn)) error {
 			return nil
 		}
 		pause = min(2*pause, longPause)
+	}
+}
+
+// keepAlive has the system look for peers that vanish while nobody has anything to
+// say to them. The net package's own settings would wake a phone's radio four times a
+// minute.
+func keepAlive(nc net.Conn) {
+	if tc, ok := nc.(*net.TCPConn); ok {
+		// A failure means that the peer is gone, which reading will tell.
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 5,
+		})
 	}
 }
 
