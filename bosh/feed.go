@@ -155,9 +155,8 @@ func (s *session) feed(turn *server.Turn, r *request) {
 		}
 		return outcome != server.Done
 	})
-	var bad *xmlscan.Error
-	if errors.As(err, &bad) {
-		turn.Close(server.BadXML(bad))
+	if err != nil {
+		turn.Close(server.BadXML(err))
 		return
 	}
 	if r.terminate {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+
 	"mellium.im/xmpp/stream"
 
 	"rollcall/internal/ns"
@@ -122,7 +124,11 @@ func StreamError(e stream.Error, cause error) Close {
 	return Close{Reason: ReasonStream, Err: e, Cause: cause}
 }
 
-// BadXML is the end of a session whose input the scanner refused.
-func BadXML(err *xmlscan.Error) Close {
-	return StreamError(stream.Error{Err: err.Condition}, err)
+// BadXML is the end of a session whose input the scanner refused with err.
+func BadXML(err error) Close {
+	var bad *xmlscan.Error
+	if errors.As(err, &bad) {
+		return StreamError(stream.Error{Err: bad.Condition}, err)
+	}
+	return Close{Reason: ReasonInternal, Cause: err}
 }

@@ -48,7 +48,7 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 			return data
 		}
 		if err != nil {
-			turn.Close(badXML(err))
+			turn.Close(server.BadXML(err))
 			return nil
 		}
 		switch c.element(turn, el) {
@@ -77,15 +77,6 @@ func (c *conn) guard(turn *server.Turn) {
 		turn.Close(end)
 		c.Close(end) // in case that the session's own close did not come this far
 	}
-}
-
-// badXML is what a client is told whose input the scanner refused.
-func badXML(err error) server.Close {
-	var bad *xmlscan.Error
-	if errors.As(err, &bad) {
-		return server.BadXML(bad)
-	}
-	return server.Close{Reason: server.ReasonInternal, Cause: err}
 }
 
 func (c *conn) element(turn *server.Turn, el *xmlscan.Element) server.Outcome {

@@ -54,7 +54,7 @@ func (c *conn) draft(turn *server.Turn, rd *reader, text []byte) server.Outcome 
 		case errors.Is(err, xmlscan.ErrMore):
 			return refuse(turn, stream.NotWellFormed, errIncomplete)
 		case err != nil:
-			turn.Close(badXML(err))
+			turn.Close(server.BadXML(err))
 			return server.Done
 		}
 		outcome := c.draftElement(turn, &rd.el)

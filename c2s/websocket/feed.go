@@ -136,7 +136,7 @@ func (c *conn) document(turn *server.Turn, rd *reader, text []byte) server.Outco
 	case errors.Is(err, xmlscan.ErrMore):
 		return refuse(turn, stream.NotWellFormed, errIncomplete)
 	case err != nil:
-		turn.Close(badXML(err))
+		turn.Close(server.BadXML(err))
 		return server.Done
 	case len(bytes.TrimLeft(text[n:], " \t\r\n")) > 0:
 		return refuse(turn, stream.NotWellFormed, errTwo)
@@ -203,13 +203,4 @@ func (c *conn) guard(turn *server.Turn) {
 		turn.Close(end)
 		c.Close(end) // in case that the session's own close did not come this far
 	}
-}
-
-// badXML is what a client is told whose input the scanner refused.
-func badXML(err error) server.Close {
-	var bad *xmlscan.Error
-	if errors.As(err, &bad) {
-		return server.BadXML(bad)
-	}
-	return server.Close{Reason: server.ReasonInternal, Cause: err}
 }
