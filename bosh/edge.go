@@ -1,6 +1,7 @@
 package bosh
 
 import (
+	"crypto/rand"
 	"io"
 	"net/http"
 	"slices"
@@ -59,12 +60,12 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request) {
 
 // sidFor is the sid of a session that a request begins: what a trusted proxy proposes,
 // so that it can find the same server for each request of a session by its sid alone,
-// or else own.
-func (h *Handler) sidFor(r *http.Request, own string) string {
+// or else one of its own.
+func (h *Handler) sidFor(r *http.Request) string {
 	if sid := r.Header.Get("X-BOSH-Sid"); h.proxies().Trusts(r.RemoteAddr) && isProposal(sid) {
 		return sid
 	}
-	return own
+	return rand.Text()
 }
 
 // isProposal reports whether a sid has 128 to 256 bits in lower-case hexadecimal.

@@ -1,7 +1,9 @@
 package bosh
 
 import (
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +92,27 @@ func TestB32B33Ends(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestB31TooLate: who comes when the core is down already, and this side does not know
+// yet, is told the same; for the race detector.
+func TestB31TooLate(t *testing.T) {
+	h := plainHandler(t)
+	if err := h.srv.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 500 {
+				rec := httptest.NewRecorder()
+				if h.ServeHTTP(rec, newPost(creation(usualAttrs))); !strings.Contains(rec.Body.String(), systemShutdown) {
+					t.Errorf("%s", rec.Body)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestB34LegacyClients(t *testing.T) {

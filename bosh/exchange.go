@@ -108,8 +108,7 @@ func (x *exchange) create(b *body) {
 	b.pause = number{} // there is nothing to pause yet
 	r := newRequest(b, x, time.Now())
 	r.creates = true
-	s := h.newSession(b, x.client, &h.listener, r.at)
-	s.sid = h.sidFor(x.Request, s.sid)
+	s := h.newSession(b, h.sidFor(x.Request), x.client, &h.listener, r.at)
 	x.arrive(s, r)
 }
 

@@ -217,9 +217,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // newSession makes the session that a creation request asks for, without taking the
 // request itself. Nobody knows it before it is added.
-func (h *Handler) newSession(b *body, c client, l *server.Listener, at time.Time) *session {
+func (h *Handler) newSession(b *body, sid string, c client, l *server.Listener, at time.Time) *session {
 	s := &session{
-		h: h, sid: rand.Text(), terms: h.cfg.terms(b), legacy: b.old, active: at,
+		h: h, sid: sid, terms: h.cfg.terms(b), legacy: b.old, active: at,
 		info: server.Info{Kind: "bosh", Remote: c.remote, Secure: c.secure},
 	}
 	s.win = newWindow[*request](b.rid, s.terms.requests(), s.terms.hold)

@@ -129,7 +129,7 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 		return nil, err
 	}
 	if ask.key != "" {
-		return p.vouched(ask, c, p.h.sidFor(r, ""))
+		return p.vouched(ask, c, p.h.sidFor(r))
 	}
 	local, domain := p.account(ask.user)
 	sources := failureSources(c.remote, local, domain)
@@ -137,7 +137,7 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 		return nil, p.tooMany(w, ask, c)
 	}
 	s, err := p.h.openFor(login{
-		local: local, domain: domain, password: ask.password, resource: ask.resource, sid: p.h.sidFor(r, ""),
+		local: local, domain: domain, password: ask.password, resource: ask.resource, sid: p.h.sidFor(r),
 	}, ask.client(c))
 	if !errors.Is(err, errUnauthorized) {
 		p.failures.forgive(sources)

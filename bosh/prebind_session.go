@@ -1,7 +1,6 @@
 package bosh
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
@@ -24,7 +23,7 @@ type login struct {
 	password      string
 	trusted       bool // instead of the password: somebody vouched for them
 	resource      string
-	sid           string // proposed; may be empty
+	sid           string // if it is free
 }
 
 // Why a login came to nothing.
@@ -49,8 +48,7 @@ func (h *Handler) openFor(l login, c client) (*session, error) {
 	}
 	// PLAIN does not leave the process.
 	listener := &server.Listener{PlainWithoutTLS: true}
-	s := h.newSession(&body{rid: firstRID()}, c, listener, time.Now())
-	s.sid = cmp.Or(l.sid, s.sid)
+	s := h.newSession(&body{rid: firstRID()}, l.sid, c, listener, time.Now())
 	turn := s.core.Begin()
 	defer turn.End()
 	if err := s.logIn(turn, l); err != nil {
