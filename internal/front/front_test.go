@@ -193,7 +193,7 @@ func TestWrongRequests(t *testing.T) {
 // What comes too slowly, or not at all, ends.
 func TestSlow(t *testing.T) {
 	c := config()
-	c.HeaderTime, c.BodyTime, c.IdleTime = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	c.HeaderTime, c.BodyTime, c.IdleTime = 300*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond
 	every(t, c, func(t *testing.T, h *house) {
 		p := h.dial()
 		if h.tls {
@@ -221,7 +221,7 @@ func TestSlow(t *testing.T) {
 		p = h.dial()
 		p.send(post("question"))
 		r = h.next()
-		<-time.After(4 * c.IdleTime) // the times above must not matter
+		<-time.After(2 * c.IdleTime) // the times above must not matter
 		r.reply("answer")
 		p.expect(http.StatusOK, "answer")
 		p.expectEnd()
