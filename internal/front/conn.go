@@ -61,7 +61,7 @@ func (c *conn) Secured() { c.wait() }
 // Received implements link.Handler.
 func (c *conn) Received(data []byte, err error) {
 	if err != nil {
-		if err != io.EOF || !c.last() {
+		if !c.last() {
 			c.lost()
 		}
 		return
@@ -114,7 +114,8 @@ func (c *conn) begin(x *Exchange) bool {
 }
 
 // last makes the reply under way the last, if there is one: who ends only the
-// sending side may still read.
+// sending side may still read, and who has read everything may cut the connection
+// before the server knows that it is written. Whether it was, writing tells.
 func (c *conn) last() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
