@@ -133,6 +133,23 @@ func TestClosingStays(t *testing.T) {
 	})
 }
 
+// A peer that is in the middle of a long word hears the end all the same.
+func TestCloseWhileTalking(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		s := newServer(func(s *server, data string) { s.Close([]byte("bye"), patience) })
+		c := connect(s)
+		for range 64 {
+			say(t, c, strings.Repeat("x", 64<<10))
+		}
+		expect(t, c, "bye")
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		c.Close()
+		wait(t, s.ended)
+	})
+}
+
 // stuck is a connection whose writes wait.
 type stuck struct {
 	net.Conn

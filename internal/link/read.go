@@ -3,8 +3,9 @@ package link
 import "errors"
 
 // drainBytes bounds what is read after the end only to keep the connection from
-// being reset while the peer has not read the last bytes.
-const drainBytes = 256 << 10
+// being reset while the peer has not read the last bytes. Who is told much may say
+// much before having read that this is the end; the time of Close bounds it anyway.
+const drainBytes = 16 << 20
 
 // hasBeginning reports whether there is something to do before the first byte is
 // read.
