@@ -68,11 +68,14 @@ func (x *Exchange) attach(c *conn) {
 	x.mu.Lock()
 	x.close = x.close || !x.body.ended
 	x.body.ReadCloser = nil
-	x.conn = c
-	ready := x.state == replied
+	// At once: a reply may be written before this returns.
+	x.conn, x.served = c, true
+	gone, ready := x.gone, x.state == replied
 	x.mu.Unlock()
-	x.setServed()
-	if ready {
+	switch {
+	case gone:
+		x.tell(false)
+	case ready:
 		c.f.pool.Run(x)
 	}
 }

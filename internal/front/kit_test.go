@@ -163,7 +163,9 @@ func start(t testing.TB, c front.Config) *house {
 		t: t, held: make(chan *held, 100), tls: c.TLS != nil,
 		much: make(chan struct{}, 1), hijacked: make(chan net.Conn, 1),
 	}
-	c.Held = h
+	if c.Held == nil {
+		c.Held = h
+	}
 	c.Rest = http.HandlerFunc(h.rest)
 	h.front = front.New(c)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
