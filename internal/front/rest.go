@@ -99,5 +99,7 @@ func (f *Front) takeBack(w http.ResponseWriter, r *http.Request) {
 	c := newConn(f, nc)
 	c.x, c.skip = x, true
 	x.attach(c)
-	c.link.Start(unread)
+	if !c.link.Start(unread) {
+		c.lost() // nobody would notice that the client goes
+	}
 }

@@ -78,17 +78,18 @@ func (c *Conn) Init(p *Pool, nc net.Conn, h Handler) {
 func (c *Conn) StartTLS(config *tls.Config) { c.upgrade = config }
 
 // Start begins to read; early was read already. When the Pool is closed the
-// Handler is told so at once.
-func (c *Conn) Start(early []byte) {
+// Handler is told so at once, nothing is read, and Start returns false.
+func (c *Conn) Start(early []byte) bool {
 	if len(early) > 0 {
 		c.early = append(append([]byte(nil), early...), c.early...)
 	}
 	if !c.p.add(c) {
 		c.end(&c.out.readEnded)
 		c.h.Shutdown()
-		return
+		return false
 	}
 	c.mover.start()
+	return true
 }
 
 // Handler is who takes what happens.
