@@ -30,6 +30,9 @@ type conn struct {
 	free   chan struct{}
 	ending bool // after x
 	over   bool // nothing follows
+	// lastCall says that one more request may come although the connection is
+	// ending: the client may have sent it before it can know.
+	lastCall bool
 
 	skip bool // line ends that clients send after a body; of the reading side
 }
@@ -78,7 +81,7 @@ func (c *conn) await() bool {
 	for {
 		c.mu.Lock()
 		if c.x == nil || c.over {
-			over := c.over || c.ending
+			over := c.late()
 			c.mu.Unlock()
 			return !over
 		}
@@ -106,12 +109,19 @@ func (c *conn) finish() *Exchange {
 func (c *conn) begin(x *Exchange) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	late := c.over || c.ending
-	if !late {
-		c.x = x
+	if c.late() {
+		return false
 	}
-	return !late
+	c.x = x
+	if c.lastCall {
+		c.lastCall = false
+		x.closing()
+	}
+	return true
 }
+
+// late reports whether no request is served any more. The caller has the lock.
+func (c *conn) late() bool { return c.over || c.ending && !c.lastCall }
 
 // last makes the reply under way the last, if there is one: who ends only the
 // sending side may still read, and who has read everything may cut the connection
@@ -165,8 +175,13 @@ func (c *conn) Shutdown() {
 	c.mu.Lock()
 	c.ending = true
 	idle := c.x == nil
+	c.lastCall = idle && c.f.cfg.LastCall > 0
+	waits := c.lastCall
 	c.mu.Unlock()
-	if idle {
+	switch {
+	case waits:
+		c.bound(c.f.cfg.LastCall)
+	case idle:
 		c.link.Close(nil, lingerTime)
 	}
 }

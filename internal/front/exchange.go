@@ -169,6 +169,13 @@ func (x *Exchange) appendHead(b []byte) []byte {
 	return append(b, "\r\n\r\n"...)
 }
 
+// closing says that the connection ends with the reply.
+func (x *Exchange) closing() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.close = true
+}
+
 // isClosing reports whether the connection ends with the reply.
 func (x *Exchange) isClosing() bool {
 	x.mu.Lock()

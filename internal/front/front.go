@@ -45,6 +45,9 @@ type Config struct {
 	// body, ReplyTime how slowly an answer may be taken. IdleTime is how long a
 	// connection may wait for its next request.
 	HeaderTime, BodyTime, ReplyTime, IdleTime time.Duration
+	// LastCall is how long connections that wait for a request go on waiting when the
+	// Front shuts down: clients may have sent one before they can know.
+	LastCall time.Duration
 	// HeaderBytes is the greatest length of a head.
 	HeaderBytes int
 	// Portable is as in link.Config.
@@ -103,7 +106,9 @@ func (f *Front) take(nc net.Conn) {
 		c.link.StartTLS(f.cfg.TLS)
 	}
 	c.wait()
-	c.link.Start(nil)
+	if !c.link.Start(nil) {
+		c.lost()
+	}
 }
 
 // Shutdown stops accepting, closes the connections that wait for a request, and

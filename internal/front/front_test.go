@@ -312,6 +312,35 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+// A request that was on its way when the shutdown began is answered, as the last.
+func TestLastCall(t *testing.T) {
+	c := config()
+	c.LastCall = patience / 2
+	every(t, c, func(t *testing.T, h *house) {
+		p := h.dial()
+		p.send(post("now"))
+		p.expect(http.StatusOK, "now")
+		done := make(chan error, 1)
+		go func() { done <- h.stop() }()
+		for {
+			nc, err := net.Dial("tcp", h.address)
+			if err != nil {
+				break // the shutdown has begun
+			}
+			nc.Close()
+		}
+		p.send(post("now"))
+		for !p.expect(http.StatusOK, "now").Close {
+			p.send(post("now")) // the connection was not told yet
+		}
+		p.expectEnd()
+		p.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // When the time is over the rest is cut.
 func TestShutdownCuts(t *testing.T) {
 	every(t, config(), func(t *testing.T, h *house) {

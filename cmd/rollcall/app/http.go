@@ -24,6 +24,10 @@ const headerTime = 10 * time.Second
 // bodyTime bounds how slowly a request's body may come, also one that nobody wants.
 const bodyTime = bosh.BodyTime
 
+// lastCall is how long a client whose session ends with the server may take to ask
+// why.
+const lastCall = 50 * time.Millisecond
+
 // headerBytes is how long the header of a request may be.
 const headerBytes = 64 << 10
 
@@ -153,7 +157,7 @@ func (a *App) serveHTTP(address string, s site) (net.Listener, error) {
 	}
 	c := front.Config{
 		TLS: s.secure, Rest: s.rest,
-		HeaderTime: headerTime, BodyTime: bodyTime, ReplyTime: bosh.ReplyTime, IdleTime: idleTime,
+		HeaderTime: headerTime, BodyTime: bodyTime, ReplyTime: bosh.ReplyTime, IdleTime: idleTime, LastCall: lastCall,
 		HeaderBytes: headerBytes, Log: a.o.Log,
 	}
 	if s.held != nil {
