@@ -31,7 +31,7 @@ type conn struct {
 	ending bool // after x
 	over   bool // nothing follows
 	// lastCall says that one more request may come although the connection is
-	// ending: the client may have sent it before it can know.
+	// ending: the client may have sent it before it can know. The reply to it tells.
 	lastCall bool
 
 	skip bool // line ends that clients send after a body; of the reading side
@@ -155,9 +155,13 @@ func (c *conn) Sent() {
 		c.mu.Unlock()
 		return
 	}
-	ending := c.ending
-	if !ending {
-		c.wait() // before the next request, which has bounds of its own
+	// Before the next request, which has bounds of its own.
+	ending := c.late()
+	switch {
+	case c.lastCall:
+		c.bound(c.f.cfg.LastCall)
+	case !ending:
+		c.wait()
 	}
 	x := c.finish()
 	c.mu.Unlock()
@@ -175,13 +179,15 @@ func (c *conn) Shutdown() {
 	c.mu.Lock()
 	c.ending = true
 	idle := c.x == nil
-	c.lastCall = idle && c.f.cfg.LastCall > 0
+	c.lastCall = c.f.cfg.LastCall > 0 && (idle || !c.x.closing())
 	waits := c.lastCall
 	c.mu.Unlock()
 	switch {
+	case !idle:
+		// Sent does the rest.
 	case waits:
 		c.bound(c.f.cfg.LastCall)
-	case idle:
+	default:
 		c.link.Close(nil, lingerTime)
 	}
 }

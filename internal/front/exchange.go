@@ -169,11 +169,13 @@ func (x *Exchange) appendHead(b []byte) []byte {
 	return append(b, "\r\n\r\n"...)
 }
 
-// closing says that the connection ends with the reply.
-func (x *Exchange) closing() {
+// closing says that the connection ends with the reply, and reports whether the
+// reply tells so: it may have been written already.
+func (x *Exchange) closing() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.close = true
+	x.close = x.close || x.state != writing
+	return x.close
 }
 
 // isClosing reports whether the connection ends with the reply.

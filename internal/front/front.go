@@ -61,6 +61,8 @@ type Front struct {
 	pool   *link.Pool
 	std    *http.Server
 	handed *handover
+	// returning counts the connections that net/http has no more and pool not yet.
+	returning sync.WaitGroup
 	// readers are of *bufio.Reader.
 	readers sync.Pool
 }
@@ -115,13 +117,16 @@ func (f *Front) take(nc net.Conn) {
 // waits until the requests under way are answered. When ctx ends the rest is cut,
 // and the error says so.
 func (f *Front) Shutdown(ctx context.Context) error {
-	err := f.pool.Close(ctx)
+	err := f.pool.Stop()
+	if e := f.std.Shutdown(ctx); e != nil {
+		err = errors.Join(err, e, f.std.Close())
+	} else {
+		f.returning.Wait()
+	}
+	err = errors.Join(err, f.pool.Close(ctx))
 	for _, c := range f.pool.Open() {
 		// Nobody reads while a request waits for the one before it.
 		c.Handler().(*conn).lost()
-	}
-	if e := f.std.Shutdown(ctx); e != nil {
-		return errors.Join(err, e, f.std.Close())
 	}
 	return err
 }

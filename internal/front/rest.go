@@ -86,6 +86,8 @@ func (f *Front) serveRest(w http.ResponseWriter, r *http.Request) {
 func (f *Front) takeBack(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(r)
 	x.serveBy(f.cfg.Held)
+	f.returning.Add(1)
+	defer f.returning.Done()
 	nc, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		// The client has gone in the wrong moment: this is HTTP/1.

@@ -18,7 +18,7 @@ type Handler interface {
 	// Broken is told once when writing fails, unless the connection was closed
 	// before; the Handler has to close it.
 	Broken(err error)
-	// Shutdown asks to close the connection because its Pool closes.
+	// Shutdown asks once to close the connection, because its Pool stops.
 	Shutdown()
 	// Ended is told at the very end, once.
 	Ended()
@@ -77,19 +77,22 @@ func (c *Conn) Init(p *Pool, nc net.Conn, h Handler) {
 // before Start, or in Received, whose caller then forgets what was read ahead.
 func (c *Conn) StartTLS(config *tls.Config) { c.upgrade = config }
 
-// Start begins to read; early was read already. When the Pool is closed the
-// Handler is told so at once, nothing is read, and Start returns false.
+// Start begins to read; early was read already. When the Pool is stopped the Handler
+// is told so at once. When it is closed nothing is read, and Start returns false.
 func (c *Conn) Start(early []byte) bool {
 	if len(early) > 0 {
 		c.early = append(append([]byte(nil), early...), c.early...)
 	}
-	if !c.p.add(c) {
+	stopped, closed := c.p.add(c)
+	if closed {
 		c.end(&c.out.readEnded)
-		c.h.Shutdown()
-		return false
+	} else {
+		c.mover.start()
 	}
-	c.mover.start()
-	return true
+	if stopped {
+		c.h.Shutdown()
+	}
+	return !closed
 }
 
 // Handler is who takes what happens.

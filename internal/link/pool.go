@@ -42,11 +42,12 @@ type Pool struct {
 	buffers  sync.Pool // of *buffer
 	attempts sync.Pool // of *attempt
 
-	closing chan struct{} // closed by Close
-	gone    chan struct{} // closed when the last connection is gone after that
+	closing chan struct{} // closed by Stop
+	gone    chan struct{} // closed when the last connection is gone after Close
 
 	mu        sync.Mutex
-	closed    bool
+	stopped   bool // by Stop: new connections are told to close
+	closed    bool // by Close: there are no new ones
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
 }
@@ -122,10 +123,10 @@ func keepAlive(nc net.Conn) {
 func (p *Pool) listen(ln net.Listener) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed {
+	if !p.stopped {
 		p.listeners[ln] = struct{}{}
 	}
-	return !p.closed
+	return !p.stopped
 }
 
 func (p *Pool) unlisten(ln net.Listener) {
@@ -134,14 +135,15 @@ func (p *Pool) unlisten(ln net.Listener) {
 	delete(p.listeners, ln)
 }
 
-// add makes a connection known; false means that it came too late.
-func (p *Pool) add(c *Conn) bool {
+// add makes a connection known, or reports that it came too late. With stopped its
+// Handler has to be told.
+func (p *Pool) add(c *Conn) (stopped, closed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
 		p.conns[c] = struct{}{}
 	}
-	return !p.closed
+	return p.stopped, p.closed
 }
 
 // forget is called for a connection that is gone.
@@ -157,15 +159,36 @@ func (p *Pool) forget(c *Conn) {
 	}
 }
 
-// Close stops accepting, has every Handler end its connection, and waits until all
-// are gone. When ctx ends the connections that are left are cut, and the error says
-// how many.
-func (p *Pool) Close(ctx context.Context) error {
-	err := p.stop()
-	defer p.workers.Close()
-	for _, c := range p.Open() {
+// Stop stops accepting, and has every Handler end its connection.
+func (p *Pool) Stop() error {
+	p.mu.Lock()
+	if p.stopped {
+		p.mu.Unlock()
+		return nil
+	}
+	p.stopped = true
+	close(p.closing)
+	var errs []error
+	for ln := range p.listeners {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	open := p.openLocked() // Start tells those that come later
+	p.mu.Unlock()
+	for _, c := range open {
 		c.h.Shutdown()
 	}
+	return errors.Join(errs...)
+}
+
+// Close does what Stop does, and waits until all connections are gone. When ctx ends
+// those that are left are cut, and the error says how many. What is started from now
+// on is refused.
+func (p *Pool) Close(ctx context.Context) error {
+	err := p.Stop()
+	p.close()
+	defer p.workers.Close()
 	select {
 	case <-p.gone:
 		return err
@@ -181,25 +204,15 @@ func (p *Pool) Close(ctx context.Context) error {
 	return errors.Join(err, fmt.Errorf("link: %d connections were cut: %w", len(left), ctx.Err()))
 }
 
-// stop closes the listeners.
-func (p *Pool) stop() error {
+func (p *Pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil
-	}
-	p.closed = true
-	close(p.closing)
-	if len(p.conns) == 0 {
-		close(p.gone)
-	}
-	var errs []error
-	for ln := range p.listeners {
-		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
+	if !p.closed {
+		p.closed = true
+		if len(p.conns) == 0 {
+			close(p.gone)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // Run has a worker do j, and does not wait for anything.
@@ -209,6 +222,10 @@ func (p *Pool) Run(j workers.Job) { p.workers.Run(j) }
 func (p *Pool) Open() []*Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.openLocked()
+}
+
+func (p *Pool) openLocked() []*Conn {
 	list := make([]*Conn, 0, len(p.conns))
 	for c := range p.conns {
 		list = append(list, c)
