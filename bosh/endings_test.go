@@ -12,6 +12,7 @@ import (
 
 	"rollcall/internal/jid"
 	"rollcall/internal/ns"
+	"rollcall/internal/servertest"
 	"rollcall/server"
 )
 
@@ -34,6 +35,24 @@ func TestB30Terminate(t *testing.T) {
 
 		alone := r.login("alice")
 		r.expectEnd(alone.send("type='terminate'", "").now(), "")
+	})
+}
+
+// A panic ends one session, wherever it comes from.
+func TestPanic(t *testing.T) {
+	inBubbleWith(t, servertest.Options{Panics: true, Tap: func(e server.TapEvent) {
+		if e.Kind == server.TapClose && e.JID.Local() == "alice" {
+			panic("tap")
+		}
+	}}, func(r *rig) {
+		alice, poll := r.online("alice")
+		bob, waits := r.online("bob")
+		bye := alice.send("type='terminate'", "")
+		for _, c := range []*call{poll, bye} {
+			r.expectEnd(c.now(), "internal-server-error")
+		}
+		bob.send("", message("bob@example.com/web", "1"))
+		r.expectMessages(waits.now(), "1")
 	})
 }
 

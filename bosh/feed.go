@@ -126,6 +126,7 @@ func (s *session) run() {
 
 // feed gives the session what a request says.
 func (s *session) feed(turn *server.Turn, r *request) {
+	defer turn.Guard("input")
 	if !s.unlocks(r) {
 		s.terminate(turn, itemNotFound, errKey)
 		return

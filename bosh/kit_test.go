@@ -57,18 +57,21 @@ func testConfig() Config {
 
 // inBubble runs a test with alice and bob in the directory.
 func inBubble(t *testing.T, f func(*rig), change ...func(*Config)) {
+	inBubbleWith(t, servertest.Options{}, f, change...)
+}
+
+// inBubbleWith is inBubble with a core of another kind.
+func inBubbleWith(t *testing.T, o servertest.Options, f func(*rig), change ...func(*Config)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := testConfig()
 		c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 		for _, f := range change {
 			f(&c)
 		}
-		limits := c.Limits
 		r := &rig{t: t}
-		r.srv = servertest.New(t, servertest.Options{
-			Directory: servertest.NewDirectory().AddUser("alice", "").AddUser("bob", ""), Limits: &limits,
-			Modules: []server.Module{r},
-		})
+		o.Directory = servertest.NewDirectory().AddUser("alice", "").AddUser("bob", "")
+		o.Limits, o.Modules = &c.Limits, []server.Module{r}
+		r.srv = servertest.New(t, o)
 		r.h = New(r.srv.Server, server.Listener{PlainWithoutTLS: true}, c)
 		f(r)
 		r.srv.Stop()

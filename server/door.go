@@ -129,14 +129,14 @@ func (t *Turn) Session() *Session { return t.s }
 
 // Open takes the client's stream header, the first or one after a restart.
 func (t *Turn) Open(h StreamHeader) Outcome {
-	defer t.guard("stream header")
+	defer t.Guard("stream header")
 	t.s.open(t, h)
 	return t.outcome(More)
 }
 
 // Element takes the next complete element. el is not kept.
 func (t *Turn) Element(el *xmlscan.Element) Outcome {
-	defer t.guard("element")
+	defer t.Guard("element")
 	return t.outcome(t.s.element(t, el))
 }
 
@@ -169,10 +169,13 @@ func (t *Turn) outcome(o Outcome) Outcome {
 	return o
 }
 
-// guard turns a panic into the end of this one session.
-func (t *Turn) guard(doing string) {
+// Guard, deferred, turns a panic of whoever has the turn into the end of this one
+// session.
+func (t *Turn) Guard(doing string) {
 	if p := recover(); p != nil {
 		t.srv.panicked(doing, p, "conn", t.s.conn, "jid", t.s.jid.String())
-		t.s.close(t, Close{Reason: ReasonInternal})
+		end := Close{Reason: ReasonInternal}
+		t.s.close(t, end)
+		t.s.transport.Close(end) // in case that the session's own close did not come this far
 	}
 }

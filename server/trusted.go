@@ -21,7 +21,7 @@ var (
 // not-authorized, or temporary-auth-failure if the store cannot say, and the Outcome
 // is More.
 func (t *Turn) Authenticated(account jid.JID) Outcome {
-	defer t.guard("authentication")
+	defer t.Guard("authentication")
 	return t.outcome(t.s.trusted(t, account))
 }
 

@@ -5,17 +5,14 @@ package tcp_test
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"runtime"
-	"runtime/debug"
 	"strings"
-	"syscall"
 	"testing"
+
+	"rollcall/internal/testkit"
 )
 
 // BenchmarkRoute measures a 200-byte chat message from one connection to another,
@@ -47,7 +44,7 @@ func route(b *testing.B, o options, window int) {
 	}
 	buf := make([]byte, 64<<10)
 	b.ReportAllocs()
-	before := cpuTime(b)
+	before := testkit.CPUTime(b)
 	b.ResetTimer()
 	sent, arrived := 0, 0
 	for arrived < b.N*forwarded {
@@ -63,15 +60,7 @@ func route(b *testing.B, o options, window int) {
 		}
 		arrived += n
 	}
-	b.ReportMetric((cpuTime(b)-before)*1e6/float64(b.N), "cpu-us/op")
-}
-
-func cpuTime(b *testing.B) float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
+	b.ReportMetric((testkit.CPUTime(b)-before)*1e6/float64(b.N), "cpu-us/op")
 }
 
 // BenchmarkIdle measures what an idle session costs the process; the clients are
@@ -84,102 +73,39 @@ func BenchmarkIdle(b *testing.B) {
 
 func idle(b *testing.B, o options) {
 	h := start(b, o)
-	idleClients(b, h, o, 100)() // fills pools and tables
-	var before, after runtime.MemStats
-	settle(&before)
-	rss := resident(b)
-	leave := idleClients(b, h, o, b.N)
-	settle(&after)
-	n := float64(b.N)
-	b.ReportMetric(float64(resident(b)-rss)/n, "resident-B/conn")
-	b.ReportMetric(float64(after.HeapAlloc)/n-float64(before.HeapAlloc)/n, "heap-B/conn")
-	b.ReportMetric(float64(after.StackInuse)/n-float64(before.StackInuse)/n, "stack-B/conn")
-	b.ReportMetric(float64(after.HeapObjects)/n-float64(before.HeapObjects)/n, "objects/conn")
-	leave()
-}
-
-func settle(m *runtime.MemStats) {
-	for range 5 {
-		runtime.GC()
-	}
-	debug.FreeOSMemory()
-	runtime.ReadMemStats(m)
-}
-
-func resident(b *testing.B) int {
-	data, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		b.Skip("needs /proc: ", err)
-	}
-	var size, pages int
-	if _, err := fmt.Sscan(string(data), &size, &pages); err != nil {
-		b.Fatal(err)
-	}
-	return pages * os.Getpagesize()
-}
-
-// idleEnv makes the test program a client with many connections.
-const idleEnv = "TCP_TEST_IDLE"
-
-// idleClients starts a process that logs in n times and stays until leave.
-func idleClients(b *testing.B, h *house, o options, n int) (leave func()) {
-	b.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v", idleEnv, h.address, n, o.direct))
-	cmd.Stderr = os.Stderr
-	in, err1 := cmd.StdinPipe()
-	out, err2 := cmd.StdoutPipe()
-	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 1)); err != nil {
-		b.Fatal("the clients: ", err)
-	}
-	return func() {
-		if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
-			b.Error(err)
+	testkit.Idle(b, func(n int) (leave func()) {
+		end := testkit.Clients(b, fmt.Sprintf("%s %d %v", h.address, n, o.direct))
+		return func() {
+			end()
+			for range n {
+				h.expectClose("lost")
+			}
 		}
-		for range n {
-			h.expectClose("lost")
-		}
-	}
+	})
 }
 
-func TestMain(m *testing.M) {
-	if about := os.Getenv(idleEnv); about != "" {
-		if err := beIdle(about); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m, beIdle)) }
 
-// beIdle logs in as often as it is told, says so, and waits for the end of input.
-func beIdle(about string) error {
+// beIdle logs in as often as it is told.
+func beIdle(about string) (any, error) {
 	var address string
 	var n int
 	var direct bool
 	if _, err := fmt.Sscan(about, &address, &n, &direct); err != nil {
-		return err
+		return nil, err
 	}
 	conns := make([]net.Conn, n)
 	for i := range conns {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if direct {
 			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 		}
 		user := fmt.Sprint("u", i)
 		if _, err := io.WriteString(conn, header+auth64(user)+header+bind("x")); err != nil {
-			return err
+			return nil, err
 		}
 		var got []byte
 		buf := make([]byte, 4096)
@@ -187,12 +113,10 @@ func beIdle(about string) error {
 			k, err := conn.Read(buf)
 			got = append(got, buf[:k]...)
 			if err != nil {
-				return fmt.Errorf("%w: %s", err, got)
+				return nil, fmt.Errorf("%w: %s", err, got)
 			}
 		}
 		conns[i] = conn
 	}
-	fmt.Println("ready")
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return err
+	return conns, nil
 }

@@ -3,7 +3,6 @@ package tcp
 import (
 	"bytes"
 	"errors"
-	"runtime/debug"
 
 	"mellium.im/xmpp/stream"
 
@@ -32,7 +31,7 @@ func (c *conn) feed(data []byte) {
 // elements gives the session one element after the other and returns what is not
 // complete yet.
 func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
-	defer c.guard(turn)
+	defer turn.Guard("input")
 	el := c.a.elements.Get().(*xmlscan.Element)
 	defer c.a.elements.Put(el)
 	for {
@@ -65,17 +64,6 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 		case server.Done:
 			return nil
 		}
-	}
-}
-
-// guard turns a panic outside the core into the end of this one session. The
-// core has its own guard around what an element does.
-func (c *conn) guard(turn *server.Turn) {
-	if p := recover(); p != nil {
-		c.a.cfg.Log.Error("panic", "doing", "input", "panic", p, "conn", c.session.Conn(), "stack", string(debug.Stack()))
-		end := server.Close{Reason: server.ReasonInternal}
-		turn.Close(end)
-		c.Close(end) // in case that the session's own close did not come this far
 	}
 }
 

@@ -3,16 +3,9 @@ package tcp_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"log/slog"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -24,6 +17,7 @@ import (
 	"rollcall/c2s/tcp"
 	"rollcall/conf"
 	"rollcall/internal/auth"
+	"rollcall/internal/testkit"
 	"rollcall/server"
 	"rollcall/storage"
 )
@@ -60,30 +54,7 @@ var credentials = sync.OnceValues(func() (storage.Credentials, error) {
 	return auth.NewCredentials(password, auth.MinIterations)
 })
 
-var certificate = sync.OnceValues(func() (*tls.Config, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		RootCAs:      roots, ServerName: host,
-	}, nil
-})
+var certificate = sync.OnceValues(func() (*tls.Config, error) { return testkit.Certificate(host) })
 
 // options of a listener.
 type options struct {
@@ -93,6 +64,7 @@ type options struct {
 	simple bool
 	plain  bool // storage of plain passwords, for many logins
 	tap    func(server.TapEvent)
+	panics bool // are to be caught
 }
 
 // house is a server with one listener.
@@ -103,35 +75,15 @@ type house struct {
 	address  string
 	users    *users
 	tls      *tls.Config // for clients
-	closes   chan string // the reason of every close
+	closes   testkit.Closes
 	metrics  *prometheus.Registry
+	panics   bool // are to be caught
 	stop     func()
-}
-
-// closeLog passes on the reasons of closes and keeps the rest quiet.
-type closeLog struct {
-	slog.Handler
-	closes chan string
-}
-
-func (l closeLog) Handle(_ context.Context, r slog.Record) error {
-	if r.Message == "closed" {
-		r.Attrs(func(a slog.Attr) bool {
-			if a.Key == "reason" {
-				select {
-				case l.closes <- a.Value.String():
-				default: // nobody looks
-				}
-			}
-			return true
-		})
-	}
-	return nil
 }
 
 func start(t testing.TB, o options) *house {
 	t.Helper()
-	h := &house{t: t, closes: make(chan string, 10_000), metrics: prometheus.NewRegistry()}
+	h := &house{t: t, panics: o.panics, closes: testkit.NewCloses(), metrics: prometheus.NewRegistry()}
 	limits := conf.Default().Limits
 	limits.LoginTime = patience
 	if o.limits != nil {
@@ -149,7 +101,7 @@ func start(t testing.TB, o options) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(closeLog{slog.NewTextHandler(io.Discard, nil), h.closes})
+	log := h.closes.Log()
 	h.Server, err = server.New(server.Config{
 		Hosts: []string{host}, Limits: limits, Session: conf.Default().Session,
 		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics, Tap: o.tap,
@@ -189,14 +141,8 @@ func (h *house) listen() {
 		if err := errors.Join(h.Shutdown(ctx), h.acceptor.Close(ctx), <-served); err != nil {
 			h.t.Error(err)
 		}
-		families, err := h.metrics.Gather()
-		if err != nil {
-			h.t.Error(err)
-		}
-		for _, f := range families {
-			if f.GetName() == "rollcall_panics_total" && f.GetMetric()[0].GetCounter().GetValue() > 0 {
-				h.t.Error("the core caught a panic")
-			}
+		if panics := testkit.Panics(h.t, h.metrics); (panics > 0) != h.panics {
+			h.t.Errorf("the core caught %d panics", panics)
 		}
 	})
 	h.t.Cleanup(h.stop)

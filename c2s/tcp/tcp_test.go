@@ -259,7 +259,7 @@ func TestWaitingTurns(t *testing.T) {
 
 // A panic ends one connection, not the process.
 func TestPanic(t *testing.T) {
-	loops(t, options{tap: func(e server.TapEvent) {
+	loops(t, options{panics: true, tap: func(e server.TapEvent) {
 		if e.Kind == server.TapClose && e.JID.Local() == "bad" {
 			panic("tap")
 		}

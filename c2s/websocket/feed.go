@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/gobwas/ws"
 	"mellium.im/xmpp/stream"
@@ -43,7 +42,7 @@ func (c *conn) feed(data []byte) {
 // messages gives the session one message after the other. ponged says that there is
 // something to flush.
 func (c *conn) messages(turn *server.Turn, data []byte) (ponged bool) {
-	defer c.guard(turn)
+	defer turn.Guard("input")
 	rd := c.a.readers.Get().(*reader)
 	defer c.a.readers.Put(rd)
 	for {
@@ -192,15 +191,4 @@ func (c *conn) open(turn *server.Turn, el *xmlscan.Element) server.Outcome {
 		From: el.AttrString("from"), To: el.AttrString("to"),
 		Lang: el.AttrString("xml:lang"), Version: el.AttrString("version"),
 	})
-}
-
-// guard turns a panic outside the core into the end of this one session. The core has
-// its own guard around what an element does.
-func (c *conn) guard(turn *server.Turn) {
-	if p := recover(); p != nil {
-		c.a.cfg.Log.Error("panic", "doing", "input", "panic", p, "conn", c.session.Conn(), "stack", string(debug.Stack()))
-		end := server.Close{Reason: server.ReasonInternal}
-		turn.Close(end)
-		c.Close(end) // in case that the session's own close did not come this far
-	}
 }

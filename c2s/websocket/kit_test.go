@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +23,7 @@ import (
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/internal/front"
+	"rollcall/internal/testkit"
 	"rollcall/server"
 	"rollcall/storage"
 )
@@ -64,36 +64,15 @@ type house struct {
 	acceptor *websocket.Acceptor
 	address  string
 	cipher   bool
-	closes   chan string // the reason of every close
+	closes   testkit.Closes
 	metrics  *prometheus.Registry
 	stop     func()
-}
-
-// closeLog passes on the reasons of closes and keeps the rest quiet.
-type closeLog struct {
-	slog.Handler
-	closes chan string
-}
-
-func (l closeLog) Handle(_ context.Context, r slog.Record) error {
-	if r.Message == "closed" {
-		r.Attrs(func(a slog.Attr) bool {
-			if a.Key == "reason" {
-				select {
-				case l.closes <- a.Value.String():
-				default: // nobody looks
-				}
-			}
-			return true
-		})
-	}
-	return nil
 }
 
 // build makes a server without a network.
 func build(t testing.TB, o options) *house {
 	t.Helper()
-	h := &house{t: t, closes: make(chan string, 10_000), metrics: prometheus.NewRegistry()}
+	h := &house{t: t, closes: testkit.NewCloses(), metrics: prometheus.NewRegistry()}
 	limits := conf.Default().Limits
 	limits.LoginTime = patience
 	if o.limits != nil {
@@ -103,7 +82,7 @@ func build(t testing.TB, o options) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(closeLog{slog.NewTextHandler(io.Discard, nil), h.closes})
+	log := h.closes.Log()
 	h.Server, err = server.New(server.Config{
 		Hosts: []string{host}, Limits: limits, Session: conf.Default().Session,
 		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics,
@@ -161,23 +140,19 @@ func start(t testing.TB, o options) *house {
 	return h
 }
 
-// certificate is one that httptest brings.
 func certificate(t testing.TB) *tls.Config {
 	t.Helper()
-	s := httptest.NewTLSServer(http.NotFoundHandler())
-	defer s.Close()
-	return &tls.Config{Certificates: s.TLS.Certificates}
+	c, err := testkit.Certificate(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func (h *house) expectNoPanic() {
-	families, err := h.metrics.Gather()
-	if err != nil {
-		h.t.Error(err)
-	}
-	for _, f := range families {
-		if f.GetName() == "rollcall_panics_total" && f.GetMetric()[0].GetCounter().GetValue() > 0 {
-			h.t.Error("the core caught a panic")
-		}
+	h.t.Helper()
+	if n := testkit.Panics(h.t, h.metrics); n > 0 {
+		h.t.Errorf("the core caught %d panics", n)
 	}
 }
 

@@ -3,17 +3,11 @@ package front_test
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -22,27 +16,18 @@ import (
 	"time"
 
 	"rollcall/internal/front"
+	"rollcall/internal/testkit"
 )
 
 // patience is how long a test waits for what should happen at once.
 const patience = 20 * time.Second
 
 var certificate = sync.OnceValues(func() (*tls.Config, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
+	c, err := testkit.Certificate("localhost")
+	if err == nil {
+		c.NextProtos = []string{"http/1.1"}
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"http/1.1"},
-	}, nil
+	return c, err
 })
 
 // held is a request that a test answers.

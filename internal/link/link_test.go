@@ -3,15 +3,10 @@ package link_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -19,6 +14,7 @@ import (
 	"time"
 
 	"rollcall/internal/link"
+	"rollcall/internal/testkit"
 )
 
 // patience is how long a test waits for what should happen at once.
@@ -30,18 +26,7 @@ func timeout() (context.Context, context.CancelFunc) {
 
 var discard = slog.New(slog.DiscardHandler)
 
-var certificate = sync.OnceValues(func() (*tls.Config, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, nil
-})
+var certificate = sync.OnceValues(func() (*tls.Config, error) { return testkit.Certificate("localhost") })
 
 // server is the near end of one connection, whose bytes do gives their meaning.
 type server struct {

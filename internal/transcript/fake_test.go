@@ -3,15 +3,11 @@ package transcript
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +17,7 @@ import (
 	"time"
 
 	"rollcall/internal/ns"
+	"rollcall/internal/testkit"
 )
 
 // fakeServer is a peer with just enough of XMPP to play against: PLAIN, bind,
@@ -46,12 +43,7 @@ type fakeSession struct {
 
 func newFakeServer(t *testing.T, tap func(Event)) *fakeServer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	c, err := testkit.Certificate("localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +51,7 @@ func newFakeServer(t *testing.T, tap func(Event)) *fakeServer {
 		tap = func(Event) {}
 	}
 	return &fakeServer{
-		cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, tap: tap,
+		cert: c.Certificates[0], tap: tap,
 		sessions: make(map[string]*fakeSession),
 	}
 }
