@@ -17,6 +17,18 @@ export function settings(fallback) {
   return found;
 }
 
+// The settings of programs that have two people of one project talk.
+export const PAIR = {
+  url: undefined,
+  path: '/http-bind',
+  domain: 'localhost',
+  password: 'secret',
+  alice: 'alice',
+  bob: 'bob',
+  // Seconds for which people still count as present after their session is gone.
+  grace: '5',
+};
+
 // A user is written name or name:password.
 export function user(text, password) {
   const colon = text.indexOf(':');

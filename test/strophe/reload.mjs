@@ -5,19 +5,10 @@
 //
 // alice and bob must share a project.
 
-import { Checks, launch, must, same, settings, user } from './lib.mjs';
+import { Checks, launch, must, PAIR, same, settings, user } from './lib.mjs';
 import { Tab, servePage } from './tab.mjs';
 
-const options = settings({
-  url: undefined,
-  path: '/http-bind',
-  domain: 'localhost',
-  password: 'secret',
-  alice: 'alice',
-  bob: 'bob',
-  // Seconds for which people still count as present after their session is gone.
-  grace: '5',
-});
+const options = settings(PAIR);
 const RELOADS = 2;
 
 const checks = new Checks();

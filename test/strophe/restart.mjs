@@ -7,20 +7,10 @@
 // (ask the process to end, and wait until it has), /kill (without asking) and /start
 // (wait until it serves).
 
-import { Checks, launch, must, same, settings, user } from './lib.mjs';
+import { Checks, launch, must, PAIR, same, settings, user } from './lib.mjs';
 import { Tab, servePage } from './tab.mjs';
 
-const options = settings({
-  url: undefined,
-  control: undefined,
-  path: '/http-bind',
-  domain: 'localhost',
-  password: 'secret',
-  alice: 'alice',
-  bob: 'bob',
-  // Seconds for which people still count as present after their session is gone.
-  grace: '5',
-});
+const options = settings({ ...PAIR, control: undefined });
 // strophe.js repeats a failed request at once, after 8 s, and after 27 s.
 const RECONNECTED = 60_000;
 

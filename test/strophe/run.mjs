@@ -5,26 +5,19 @@
 //
 // alice and bob must share a project that dave is not in.
 
-import { Checks, launch, must, same, settings, user } from './lib.mjs';
+import { Checks, launch, must, PAIR, same, settings, user } from './lib.mjs';
 import { lostAnswers } from './losses.mjs';
 import { queries } from './queries.mjs';
 import { Tab, servePage } from './tab.mjs';
 
 const options = settings({
-  url: undefined,
-  path: '/http-bind',
-  domain: 'localhost',
+  ...PAIR,
   'service-host': 'wtmuc.localhost',
-  password: 'secret',
-  alice: 'alice',
-  bob: 'bob',
   dave: 'dave',
   project: 'Apollo',
   'project-id': 'p1',
   // Seconds without a request after which the server gives a session up.
   inactivity: '30',
-  // Seconds for which people still count as present after that.
-  grace: '5',
   // Parts of the names of checks to leave out, for other servers.
   skip: '',
 });
