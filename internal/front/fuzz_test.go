@@ -2,12 +2,14 @@ package front_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,8 +28,8 @@ func (echo) Serve(x *front.Exchange) { x.Reply(http.StatusOK, nil, []byte(answer
 
 func (echo) ServeHTTP(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, answerTo(r)) }
 
-// talk sends all and returns every response up to the end.
-func talk(t *testing.T, address string, in []byte) (out []string) {
+// talk sends all and returns every response up to the end, and whether that was a reset.
+func talk(t *testing.T, address string, in []byte) (out []string, reset bool) {
 	nc, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -47,11 +49,26 @@ func talk(t *testing.T, address string, in []byte) (out []string) {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() {
 				t.Fatal("no end")
 			}
-			return out
+			return out, errors.Is(err, syscall.ECONNRESET)
 		}
 		body, err := io.ReadAll(r.Body)
 		out = append(out, fmt.Sprintf("%d %s %v", r.StatusCode, body, err))
+		if errors.Is(err, syscall.ECONNRESET) {
+			return out, true
+		}
 	}
+}
+
+// talkToReference asks again when net/http hung up on input that was still coming in: such a reset may
+// overtake what it had answered.
+func talkToReference(t *testing.T, address string, in []byte) []string {
+	for range 20 {
+		if out, reset := talk(t, address, in); !reset {
+			return out
+		}
+	}
+	t.Fatalf("%q: net/http resets every time", in)
+	return nil
 }
 
 func withoutLast400(responses []string, others int) []string {
@@ -94,7 +111,8 @@ func FuzzFront(f *testing.F) {
 		<-served
 	})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, want := talk(t, ln.Addr().String(), in), talk(t, reference.Listener.Addr().String(), in)
+		got, _ := talk(t, ln.Addr().String(), in)
+		want := talkToReference(t, reference.Listener.Addr().String(), in)
 		// Whether what follows the last answer is worth a word is a matter of taste.
 		got, want = withoutLast400(got, len(want)), withoutLast400(want, len(got))
 		if fmt.Sprint(got) != fmt.Sprint(want) {
