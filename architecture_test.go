@@ -29,6 +29,8 @@ var doors = []struct {
 	{room: "storage", may: []string{"internal/jid", "storage"}},
 	{room: "storage/sqlite", may: []string{"storage", "internal/jid"}, never: []string{"storage/"}},
 	{room: "storage/memory", may: []string{"storage"}, never: []string{"storage/"}},
+	{room: "storage/redis", may: []string{"storage"}, never: []string{"storage/"}},
+	{room: "storage/mongo", may: []string{"storage", "internal/jid"}, never: []string{"storage/"}},
 	{room: "internal", may: []string{"internal"}},
 	{room: "internal/auth", may: []string{"internal", "storage"}, never: []string{"storage/"}},
 	// Test kits drive the whole house from outside.

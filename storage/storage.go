@@ -65,7 +65,10 @@ type SCRAMKeys struct {
 type Credentials struct {
 	// SCRAM holds keys per mechanism, in no particular order.
 	SCRAM []SCRAMKeys
-	// Plain is the password itself. Only stores set up for load tests have it.
+	// Hash is a password hash that says itself how it was made: see auth.Hashed for
+	// the schemes.
+	Hash string
+	// Plain is the password itself. Only stores that were told to allow it have it.
 	Plain string
 }
 
@@ -210,6 +213,9 @@ type PresenceChange struct {
 	// Rev grows with every call that changed any aggregate; it never shrinks
 	// within the life of the store.
 	Rev uint64
+	// Nodes are the other nodes where members of the user's projects are connected.
+	// A store of one process has none.
+	Nodes []string
 }
 
 // OnlineUser is a member of a project's online set.
