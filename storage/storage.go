@@ -22,6 +22,10 @@ var (
 	// ErrInvalid says that a record breaks the rules of its type; the error
 	// wrapping it says which.
 	ErrInvalid = errors.New("storage: invalid record")
+	// ErrBlocked says that a user exists and may not log in. The credentials come
+	// with it, so that only who knows the password is told (RFC 6120 section 6.5.1,
+	// account-disabled). Other calls answer as if there were no such user.
+	ErrBlocked = errors.New("storage: blocked")
 	// ErrUnavailable says that the store cannot be reached now; the same call
 	// may succeed later.
 	ErrUnavailable = errors.New("storage: unavailable")
@@ -77,7 +81,7 @@ type Users interface {
 	// User returns the user of that id, or ErrNotFound.
 	User(ctx context.Context, id string) (User, error)
 	// Credentials returns what to check the user's password against, or
-	// ErrNotFound.
+	// ErrNotFound. With ErrBlocked it returns both.
 	Credentials(ctx context.Context, id string) (Credentials, error)
 	// Mechanisms lists the SCRAM mechanisms that every user's credentials can
 	// serve, so that nothing else is advertised. PLAIN always works.
@@ -127,8 +131,8 @@ type Change struct {
 type Watcher interface {
 	// Watch calls f for every change committed after Watch was called, in the
 	// order of commits, one at a time, until ctx ends; then it returns nil. A
-	// change is told within a second. It returns an error only when watching
-	// cannot go on.
+	// change is told within a second, or within the interval that the back end
+	// was told to look at. It returns an error only when watching cannot go on.
 	Watch(ctx context.Context, f func(Change)) error
 }
 
