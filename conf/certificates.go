@@ -18,20 +18,41 @@ func checkCertificates(c *Config, r *report) {
 		if r.bad[path] {
 			continue
 		}
-		chain, ok1 := r.pemFile(path+".cert", cert.Cert)
-		key, ok2 := r.pemFile(path+".key", cert.Key)
-		if ok1 {
-			if problem := certificateProblem(chain); problem != "" {
-				r.add(path+".cert", "%s: %s", quote(cert.Cert), problem)
-				ok1 = false
-			}
-		}
-		if !ok1 || !ok2 {
-			continue
-		}
-		if _, err := tls.X509KeyPair(chain, key); err != nil {
-			r.add(path+".key", "%s does not go with the certificate: %v", quote(cert.Key), err)
-		}
+		r.pair(path+".cert", cert.Cert, path+".key", cert.Key)
+	}
+}
+
+// checkRedisCertificates notes certificates for Redis that cannot be loaded. c's
+// paths are resolved.
+func checkRedisCertificates(c *Config, r *report) {
+	const path = "storage.redis.tls"
+	t := c.Storage.Redis.TLS
+	r.certificate(path+".ca_file", t.CAFile)
+	r.pair(path+".cert_file", t.CertFile, path+".key_file", t.KeyFile)
+}
+
+// certificate reads a file with a certificate, unless there is none to read.
+func (r *report) certificate(path, name string) ([]byte, bool) {
+	chain, ok := r.pemFile(path, name)
+	if !ok {
+		return nil, false
+	}
+	if problem := certificateProblem(chain); problem != "" {
+		r.add(path, "%s: %s", quote(name), problem)
+		return nil, false
+	}
+	return chain, true
+}
+
+// pair notes a certificate and a key that cannot be used together.
+func (r *report) pair(certPath, cert, keyPath, key string) {
+	chain, ok1 := r.certificate(certPath, cert)
+	private, ok2 := r.pemFile(keyPath, key)
+	if !ok1 || !ok2 {
+		return
+	}
+	if _, err := tls.X509KeyPair(chain, private); err != nil {
+		r.add(keyPath, "%s does not go with the certificate: %v", quote(key), err)
 	}
 }
 

@@ -20,6 +20,9 @@ func check(c *Config, r *report) {
 	checkLimits(c, r)
 	checkBOSH(c, r)
 	checkWebSocket(c, r)
+	checkRedis(c, r)
+	checkMongo(c, r)
+	checkCluster(c, r)
 	checkModules(c, r)
 }
 

@@ -27,6 +27,7 @@ type Config struct {
 	BOSH      BOSH      `yaml:"bosh"`
 	WebSocket WebSocket `yaml:"websocket"`
 	Storage   Storage   `yaml:"storage"`
+	Cluster   Cluster   `yaml:"cluster"`
 	Modules   Modules   `yaml:"modules"`
 }
 
@@ -138,9 +139,11 @@ type WebSocket struct {
 
 // Storage chooses a back end for each need.
 type Storage struct {
-	Users    UserStore     `yaml:"users" enum:"sqlite"`
-	Presence PresenceStore `yaml:"presence" enum:"memory"`
+	Users    UserStore     `yaml:"users" enum:"sqlite mongo"` // and of projects
+	Presence PresenceStore `yaml:"presence" enum:"memory redis"`
 	SQLite   SQLite        `yaml:"sqlite"`
+	Redis    Redis         `yaml:"redis"`
+	Mongo    Mongo         `yaml:"mongo"`
 }
 
 // SQLite is the embedded store of users and projects.
@@ -245,14 +248,20 @@ const (
 // UserStore names the back end of users and projects.
 type UserStore string
 
-// UsersSQLite is storage/sqlite.
-const UsersSQLite UserStore = "sqlite"
+// The back ends of users and projects.
+const (
+	UsersSQLite UserStore = "sqlite" // storage/sqlite
+	UsersMongo  UserStore = "mongo"  // storage/mongo
+)
 
 // PresenceStore names the back end of presence.
 type PresenceStore string
 
-// PresenceMemory is storage/memory.
-const PresenceMemory PresenceStore = "memory"
+// The back ends of presence.
+const (
+	PresenceMemory PresenceStore = "memory" // storage/memory
+	PresenceRedis  PresenceStore = "redis"  // storage/redis
+)
 
 // Passwords says what is kept of a password.
 type Passwords string
@@ -298,6 +307,7 @@ func Default() *Config {
 		Storage: Storage{
 			Users: UsersSQLite, Presence: PresenceMemory,
 			SQLite: SQLite{Path: "rollcall.db", Passwords: PasswordsSCRAM},
+			Redis:  defaultRedis(), Mongo: defaultMongo(),
 		},
 		Modules: Modules{
 			Projects: Projects{Enabled: true, Host: "wtmuc.@HOST@", Grace: 5 * time.Second, LegacyShows: true},

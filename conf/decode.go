@@ -35,10 +35,12 @@ func (d *decoder) value(n *yaml.Node, path string, tag reflect.StructTag, v refl
 		d.at[path] = place{n.Line, n.Column}
 	}
 	n = target(n)
-	switch v.Kind() {
-	case reflect.Struct:
+	switch {
+	case v.Type() == reflect.TypeFor[Document]():
+		d.document(n, path, v)
+	case v.Kind() == reflect.Struct:
 		d.mapping(n, path, v)
-	case reflect.Slice:
+	case v.Kind() == reflect.Slice:
 		d.sequence(n, path, v)
 	default:
 		d.scalar(n, path, tag, v)
@@ -225,9 +227,6 @@ func setText(n *yaml.Node, tag reflect.StructTag, v reflect.Value) string {
 }
 
 func alternatives(words []string) string {
-	if len(words) == 1 {
-		return words[0] + " (there is no other yet)"
-	}
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

@@ -23,8 +23,8 @@ var update = flag.Bool("update", false, "write what is found into testdata")
 
 // A file in testdata is a configuration, a line of ten dashes, and either "ok" or
 // the problems that Load finds. The folder of the configuration holds a matching
-// good.crt and good.key, another key other.key, broken.crt and broken.key, and for
-// prebinding prebind.key, short.key, words.key and empty.key.
+// good.crt and good.key, another key other.key, broken.crt and broken.key, for
+// prebinding prebind.key, short.key, words.key and empty.key, and mongo.uri.
 const separator = "----------\n"
 
 func TestGolden(t *testing.T) {
@@ -122,6 +122,7 @@ func writeKeys(t *testing.T, dir string) {
 	}
 	for name, key := range map[string]string{
 		"prebind.key": prebindKey + "\n", "short.key": "0123456789abcdef\n", "empty.key": "\n",
+		"mongo.uri": "mongodb://reader:secret@db.example.org/product\n",
 		"words.key": "correct horse battery staple and so on\n",
 	} {
 		writeFile(t, filepath.Join(dir, name), []byte(key))

@@ -26,10 +26,9 @@ var defaultYAML []byte
 // DefaultYAML is the fully commented file whose values are the defaults.
 func DefaultYAML() []byte { return bytes.Clone(defaultYAML) }
 
-// Load reads and checks the file at path, and the certificates and the key it
-// names. Relative data_dir, cert, key and prebind_key_file are taken from the file's
-// folder; in the result they are joined with it. The error is a Problems if the file
-// could be read.
+// Load reads and checks the file at path, and the certificates, keys and secrets it
+// names. Relative paths are taken from the file's folder; in the result they are
+// joined with it. The error is a Problems if the file could be read.
 func Load(path string) (*Config, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -38,7 +37,10 @@ func Load(path string) (*Config, error) {
 	c, r := parse(path, data)
 	c.resolve(filepath.Dir(path))
 	checkCertificates(c, r)
-	checkPrebindKey(c, r)
+	checkRedisCertificates(c, r)
+	for _, s := range []secret{c.prebindKey(), c.redisPassword(), c.sentinelPassword(), c.mongoURI()} {
+		s.check(r)
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -142,8 +144,14 @@ func (c *Config) resolve(dir string) {
 			cert.Key = within(dir, cert.Key)
 		}
 	}
-	if c.BOSH.PrebindKeyFile != "" {
-		c.BOSH.PrebindKeyFile = within(dir, c.BOSH.PrebindKeyFile)
+	redis := &c.Storage.Redis
+	for _, name := range []*string{
+		&c.BOSH.PrebindKeyFile, &redis.PasswordFile, &redis.SentinelPasswordFile,
+		&redis.TLS.CAFile, &redis.TLS.CertFile, &redis.TLS.KeyFile, &c.Storage.Mongo.URIFile,
+	} {
+		if *name != "" {
+			*name = within(dir, *name)
+		}
 	}
 }
 

@@ -2,13 +2,8 @@ package conf
 
 import (
 	"fmt"
-	"os"
 	"strings"
 )
-
-// PrebindKeyVariable is the environment variable that may hold the key of the back
-// end that opens sessions for its users.
-const PrebindKeyVariable = "ROLLCALL_PREBIND_KEY"
 
 // The length of a key in bytes: less than 32 random digits can be guessed.
 const (
@@ -20,38 +15,11 @@ const (
 // if there is none. variable is the value of PrebindKeyVariable, which goes before
 // the file.
 func (c *Config) PrebindKey(variable string) (string, error) {
-	key, from := variable, PrebindKeyVariable
-	if variable == "" {
-		if c.BOSH.PrebindKeyFile == "" {
-			return "", nil
-		}
-		data, err := os.ReadFile(c.BOSH.PrebindKeyFile)
-		if err != nil {
-			return "", fmt.Errorf("bosh.prebind_key_file: %w", err)
-		}
-		key, from = string(data), "bosh.prebind_key_file"
-	}
-	key = strings.TrimSpace(key)
-	if problem := prebindKeyProblem(key); problem != "" {
-		return "", fmt.Errorf("%s: %s", from, problem)
-	}
-	return key, nil
+	return c.prebindKey().read(variable)
 }
 
-// checkPrebindKey notes a key file that cannot be used. c's paths are resolved.
-func checkPrebindKey(c *Config, r *report) {
-	const path = "bosh.prebind_key_file"
-	name := c.BOSH.PrebindKeyFile
-	if name == "" || r.bad[path] {
-		return
-	}
-	data, ok := r.readable(path, name, "a file with a key")
-	if !ok {
-		return
-	}
-	if problem := prebindKeyProblem(strings.TrimSpace(string(data))); problem != "" {
-		r.add(path, "%s: %s", quote(name), problem)
-	}
+func (c *Config) prebindKey() secret {
+	return secret{PrebindKeyVariable, "bosh.prebind_key_file", "a file with a key", c.BOSH.PrebindKeyFile, prebindKeyProblem}
 }
 
 // prebindKeyProblem says why a key cannot be used, without showing it. It has to fit
