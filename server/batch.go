@@ -1,6 +1,6 @@
 package server
 
-import "rollcall/internal/jid"
+import "rollcall/server/cluster"
 
 // Batch gathers what is sent, to whomever, and hands it to the connections at
 // once. It is used by one goroutine. Hook events, stanzas and IQ requests carry
@@ -8,7 +8,9 @@ import "rollcall/internal/jid"
 type Batch struct {
 	srv   *Server
 	dirty []*Session
-	buf   []byte // for the stanza being encoded
+	peers []*cluster.Peer // that something was posted to
+	buf   []byte          // for the stanza being encoded
+	item  []byte          // for what is being posted
 }
 
 // Send queues one encoded stanza, which is copied, for one connection. A
@@ -31,22 +33,6 @@ func (b *Batch) SendPresence(s *Session, p *Presence, extra []byte) {
 	b.Send(s, b.buf)
 }
 
-// SendAll queues one encoded stanza for each of a user's connections that
-// messages to the bare address go to: available, priority not negative. It
-// returns how many there were.
-func (b *Batch) SendAll(bare jid.JID, stanza func(dst []byte, to jid.JID) []byte) int {
-	n := 0
-	for _, s := range b.srv.registry.of(bare) {
-		if p := s.Presence(); p != nil && p.Priority >= 0 {
-			b.buf = stanza(b.buf[:0], s.jid)
-			s.copies.Add(1)
-			b.Send(s, b.buf)
-			n++
-		}
-	}
-	return n
-}
-
 // Flush hands on everything that was queued.
 func (b *Batch) Flush() {
 	for i, s := range b.dirty {
@@ -54,8 +40,16 @@ func (b *Batch) Flush() {
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
+	for i, p := range b.peers {
+		p.Flush()
+		b.peers[i] = nil
+	}
+	b.peers = b.peers[:0]
 	if cap(b.buf) > maxKeptBuffer {
 		b.buf = nil
+	}
+	if cap(b.item) > maxKeptBuffer {
+		b.item = nil
 	}
 }
 

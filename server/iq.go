@@ -114,11 +114,7 @@ func (s *Session) serveIQ(st *Stanza) {
 	case d == nil:
 		st.Reply(Error(stanza.RemoteServerNotFound, ""))
 	case d.service == nil && to.Local() != "" && to.IsFull():
-		if target := s.srv.registry.get(to); target != nil {
-			s.srv.forward(st, target)
-			return
-		}
-		st.Reply(Error(stanza.ServiceUnavailable, ""))
+		s.srv.routeIQ(st, to)
 	case request:
 		s.answer(st, d)
 	}

@@ -237,7 +237,7 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 		return
 	}
 	bare := s.jid
-	old, refused := s.take(full)
+	old, refused := s.take(&t.Batch, full)
 	if refused != "" {
 		s.jid = bare
 		st.Reply(Error(refused, ""))
@@ -264,22 +264,28 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 // take enters the session in the registry under an address, or under another
 // one where the policy says so. It returns the session that had it before, if its
 // hooks may still be running.
-func (s *Session) take(full jid.JID) (old *Session, refused stanza.Condition) {
+func (s *Session) take(b *Batch, full jid.JID) (old *Session, refused stanza.Condition) {
 	bare := full.Bare()
 	s.done = make(chan struct{})
 	for {
 		s.jid = full
 		again := false
 		ending, ok := s.srv.registry.put(s, func(all []*Session, had *Session) bool {
+			_, elsewhere := s.srv.nodes.routes.get(full)
+			taken := had != nil || elsewhere
 			switch {
-			case had != nil && s.srv.cfg.Session.ResourceConflict == conf.ConflictRefuse:
+			case taken && s.srv.cfg.Session.ResourceConflict == conf.ConflictRefuse:
 				refused = stanza.Conflict
-			case had != nil && s.srv.cfg.Session.ResourceConflict == conf.ConflictRename:
+			case taken && s.srv.cfg.Session.ResourceConflict == conf.ConflictRename:
 				again = true
-			case had == nil && len(all) >= s.srv.cfg.Limits.Resources:
+			case !taken && len(all)+len(s.srv.nodes.routes.of(bare)) >= s.srv.cfg.Limits.Resources:
 				refused = stanza.ResourceConstraint // RFC 6120 section 7.6.2.1
 			default:
-				old = had
+				if old = had; old != nil {
+					s.srv.nodes.farewell(b, old)
+				}
+				// A node where the address is taken gives it up when it hears of this.
+				s.srv.nodes.announce(b, s)
 				return true
 			}
 			return false

@@ -171,7 +171,13 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 	if p.Available {
 		s.arrived()
 		s.presence.Store(p)
+		s.srv.nodes.update(b, s)
+	} else if s.srv.nodes.availableElsewhere(s.jid, nil, "") {
+		// Another node has the address now, and told of it already.
+		s.presence.Store(nil)
+		return
 	}
+	s.srv.nodes.tellOwn(b, s, p, newcomer)
 	for _, other := range s.srv.registry.of(s.jid.Bare()) {
 		state := other.Presence()
 		if state == nil {
@@ -184,6 +190,19 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 	}
 	if !p.Available {
 		s.presence.Store(nil)
+		s.srv.nodes.update(b, s)
+	}
+}
+
+// tellOwnHere tells the user's available resources at this node.
+func (srv *Server) tellOwnHere(b *Batch, p *Presence) {
+	own := srv.ownLock(p.JID)
+	own.Lock()
+	defer own.Unlock()
+	for _, s := range srv.registry.of(p.JID.Bare()) {
+		if s.Presence() != nil {
+			b.SendPresence(s, p, nil)
+		}
 	}
 }
 
@@ -216,7 +235,7 @@ func (s *Session) directPresence(st *Stanza, p *Presence) {
 func (s *Session) tellDirected(b *Batch, p *Presence, toldOwn bool) {
 	for to := range s.directed {
 		if toldOwn && to.Bare() == p.JID.Bare() {
-			if own := s.srv.registry.get(to); own == nil || own.Presence() != nil || to == s.jid {
+			if s.srv.knowsOwn(to) || to == s.jid {
 				continue
 			}
 		}
@@ -225,9 +244,25 @@ func (s *Session) tellDirected(b *Batch, p *Presence, toldOwn bool) {
 	s.directed = nil
 }
 
-// tell delivers a presence to a user's address (RFC 6121 sections 8.5.2.1.2 and
-// 8.5.3.1).
+// knowsOwn reports whether one of the user's own resources is told of the others, or
+// is not there.
+func (srv *Server) knowsOwn(full jid.JID) bool {
+	if s := srv.registry.get(full); s != nil {
+		return s.Presence() != nil
+	}
+	r, ok := srv.nodes.routes.get(full)
+	return !ok || r.available
+}
+
+// tell delivers a presence to a user's address, wherever it is connected.
 func (srv *Server) tell(b *Batch, p *Presence, to jid.JID) {
+	srv.tellHere(b, p, to)
+	srv.nodes.tell(b, p, to)
+}
+
+// tellHere delivers a presence to a user's address at this node (RFC 6121 sections
+// 8.5.2.1.2 and 8.5.3.1).
+func (srv *Server) tellHere(b *Batch, p *Presence, to jid.JID) {
 	switch {
 	case to.Local() == "":
 	case to.IsFull():
@@ -257,6 +292,9 @@ func (s *Session) probe(st *Stanza) {
 			if p := other.Presence(); p != nil {
 				st.Batch.SendPresence(s, p, nil)
 			}
+		}
+		for _, peer := range s.srv.nodes.others(to, func(r *route) bool { return r.available }) {
+			s.srv.nodes.probeOwn(st.Batch, peer, s.jid)
 		}
 		return
 	}

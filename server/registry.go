@@ -79,9 +79,19 @@ func (r *registry) put(s *Session, take func(all []*Session, old *Session) bool)
 	return sh.ending[s.jid], true
 }
 
-// remove takes s out, if it is still in. Whoever is put under its address before
-// done is told of it.
-func (r *registry) remove(s *Session) {
+// with runs f while nobody puts or removes any of the user's sessions, if s is in.
+func (r *registry) with(s *Session, f func()) {
+	sh := r.shard(s.jid.Bare())
+	sh.Lock()
+	defer sh.Unlock()
+	if slices.Contains(sh.users[s.jid.Bare()], s) {
+		f()
+	}
+}
+
+// remove takes s out, if it is still in, and runs then before anybody can follow.
+// Whoever is put under its address before done is told of it.
+func (r *registry) remove(s *Session, then func()) {
 	bare := s.jid.Bare()
 	sh := r.shard(bare)
 	sh.Lock()
@@ -91,6 +101,7 @@ func (r *registry) remove(s *Session) {
 		return
 	}
 	sh.ending[s.jid] = s
+	then()
 	if len(all) == 1 {
 		delete(sh.users, bare)
 		return
@@ -105,6 +116,27 @@ func (r *registry) done(s *Session) {
 	defer sh.Unlock()
 	if sh.ending[s.jid] == s {
 		delete(sh.ending, s.jid)
+	}
+}
+
+// shares calls f with the sessions of each shard, in turn, which nobody changes
+// meanwhile.
+func (r *registry) shares(f func(sessions iter.Seq[*Session])) {
+	for i := range r.shards {
+		sh := &r.shards[i]
+		func() {
+			sh.RLock()
+			defer sh.RUnlock()
+			f(func(yield func(*Session) bool) {
+				for _, list := range sh.users {
+					for _, s := range list {
+						if !yield(s) {
+							return
+						}
+					}
+				}
+			})
+		}()
 	}
 }
 

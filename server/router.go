@@ -88,6 +88,9 @@ func (srv *Server) routeMessage(st *Stanza, to jid.JID) {
 			srv.forward(st, s)
 			return
 		}
+		if p, ok := st.route(to); ok && st.forwardTo(p, to, true) {
+			return
+		}
 		if st.Type != "chat" {
 			srv.undelivered(st)
 			return
@@ -97,10 +100,9 @@ func (srv *Server) routeMessage(st *Stanza, to jid.JID) {
 		srv.undelivered(st)
 		return
 	}
-	n := st.Batch.SendAll(to.Bare(), func(dst []byte, _ jid.JID) []byte {
-		return st.Append(dst, st.From, to)
-	})
-	if n == 0 {
+	st.Batch.buf = st.Append(st.Batch.buf[:0], st.From, to)
+	here := srv.sendHere(st.Batch, to.Bare(), st.Batch.buf)
+	if there := st.sendOthers(to, here == 0); here+there == 0 {
 		srv.undelivered(st)
 	}
 }
@@ -125,7 +127,6 @@ func (srv *Server) deliverAsIs(st *Stanza) {
 	if d := srv.domain(st.To.Domain()); d == nil || d.service != nil {
 		return
 	}
-	if s := srv.registry.get(st.To); s != nil {
-		srv.forward(st, s)
-	}
+	st.Batch.buf = st.Append(st.Batch.buf[:0], st.From, st.To)
+	srv.deliver(st.Batch, st.To, st.Batch.buf)
 }

@@ -26,9 +26,10 @@ import (
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/internal/jid"
+	"rollcall/storage"
 )
 
-// Config is what a Server is made of. Every field but Tap is needed.
+// Config is what a Server is made of. Every field but Bus and Tap is needed.
 type Config struct {
 	Hosts        []string // virtual hosts in canonical form, at least one
 	Limits       conf.Limits
@@ -37,6 +38,9 @@ type Config struct {
 	AuthAttempts int
 	Log          *slog.Logger
 	Metrics      prometheus.Registerer
+	// Bus joins this server with others that serve the same users; nil when it runs
+	// alone.
+	Bus storage.Bus
 	// Tap, where set, is shown everything that goes over every stream.
 	Tap func(TapEvent)
 }
@@ -70,6 +74,7 @@ type Server struct {
 	cancel  context.CancelFunc
 
 	registry *registry
+	nodes    *nodes
 	hooks    hooks
 	iqs      iqTable
 	domains  atomic.Pointer[map[string]*domain]
@@ -109,6 +114,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.domains.Store(&domains)
 	srv.private.Store(new(map[string]struct{}))
+	if srv.nodes, err = newNodes(srv); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	return srv, nil
 }
 
@@ -165,7 +173,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	case <-finished:
 	case <-ctx.Done():
 	}
-	err := srv.stopModules(ctx)
+	err := errors.Join(srv.stopModules(ctx), srv.nodes.leave(ctx))
 	if n := srv.open.Load(); n > 0 {
 		err = errors.Join(fmt.Errorf("server: %d sessions still open: %w", n, ctx.Err()), err)
 	}

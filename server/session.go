@@ -36,13 +36,15 @@ type Session struct {
 	lang     string
 	phase    phase
 
-	jid      jid.JID // bare once authenticated, full once bound; fixed before the registry has it
-	presence atomic.Pointer[Presence]
-	arrival  atomic.Pointer[arrival]
-	copies   atomic.Uint64 // messages to the bare address that it was given
-	seen     atomic.Int64  // Unix nanoseconds
-	kicked   atomic.Bool
-	done     chan struct{} // closed after the last hook; made at bind
+	jid       jid.JID   // bare once authenticated, full once bound; fixed before the registry has it
+	bound     uint64    // orders the binds of one address over all nodes; like announced under the registry's lock
+	announced announced // to other nodes
+	presence  atomic.Pointer[Presence]
+	arrival   atomic.Pointer[arrival]
+	copies    atomic.Uint64 // messages to the bare address that it was given
+	seen      atomic.Int64  // Unix nanoseconds
+	kicked    atomic.Bool
+	done      chan struct{} // closed after the last hook; made at bind
 }
 
 // NewSession starts a session on a connection that was just accepted. The client
@@ -207,7 +209,7 @@ func (s *Session) close(t *Turn, c Close) {
 	s.grown()
 	info := s.transport.Info()
 	if was == bound {
-		s.srv.registry.remove(s)
+		s.srv.registry.remove(s, func() { s.srv.nodes.farewell(&t.Batch, s) })
 	}
 	s.tap(TapClose, nil, c)
 	s.srv.guard("close", s, func() {

@@ -8,6 +8,7 @@ import (
 	"rollcall/internal/jid"
 	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
+	"rollcall/server/cluster"
 )
 
 // Kind is one of the three kinds of stanza.
@@ -29,7 +30,8 @@ func (k Kind) String() string { return kinds[k] }
 // is kept must be copied.
 type Stanza struct {
 	Batch *Batch
-	// Session is the sender's.
+	// Session is the sender's; nil for a stanza from another node, which no handler
+	// of a module ever gets.
 	Session *Session
 	Kind    Kind
 	// Type is the type attribute; empty when there is none that means anything.
@@ -40,23 +42,21 @@ type Stanza struct {
 	// To is where it goes; zero when the client named nobody.
 	To      jid.JID
 	Element *xmlscan.Element
+
+	hops  uint64        // between nodes
+	avoid *cluster.Peer // the node that could not be reached
 }
 
 // Append appends the stanza, addressed anew: unknown attributes and the content
 // stay as they are. A zero from or to leaves the attribute out.
 func (st *Stanza) Append(dst []byte, from, to jid.JID) []byte {
-	return st.AppendWith(dst, from, to, st.Element.Inner)
-}
-
-// AppendWith is Append with other content.
-func (st *Stanza) AppendWith(dst []byte, from, to jid.JID, inner []byte) []byte {
 	dst = append(dst, '<')
 	dst = append(dst, st.Kind.String()...)
 	dst = append(dst, " xmlns='"+ns.Client+"'"...)
 	dst = appendAddress(dst, " from='", from)
 	dst = appendAddress(dst, " to='", to)
 	dst = st.appendAttrs(dst)
-	return appendContent(dst, st.Kind, inner)
+	return appendContent(dst, st.Kind, st.Element.Inner)
 }
 
 func appendContent(dst []byte, kind Kind, inner []byte) []byte {
@@ -74,7 +74,10 @@ func appendContent(dst []byte, kind Kind, inner []byte) []byte {
 // sets itself, in single quotes, and the language of the stream where the stanza
 // names none (RFC 6120 section 8.1.5).
 func (st *Stanza) appendAttrs(dst []byte) []byte {
-	lang := st.Session.lang
+	lang := ""
+	if st.Session != nil {
+		lang = st.Session.lang
+	}
 	for _, a := range st.Element.Attrs {
 		switch string(a.Name) {
 		case "xmlns", "from", "to":
@@ -133,6 +136,10 @@ func (st *Stanza) Reply(e stanza.Error) {
 	b.buf = append(b.buf, '<', '/')
 	b.buf = append(b.buf, st.Kind.String()...)
 	b.buf = append(b.buf, '>')
+	if st.Session == nil {
+		b.srv.deliver(b, st.From, b.buf)
+		return
+	}
 	b.Send(st.Session, b.buf)
 }
 

@@ -121,11 +121,14 @@ func (u *undelivered) message(el *returned) {
 	takes := func(x *Session) (can, needs bool) {
 		p := x.Presence()
 		can = x != u.s && p != nil && p.Priority >= 0
-		return can, can && !(bare && x.hasCopy(u.s, index))
+		return can, can && !(bare && x.arrival.Load().hasCopy(u.s, index))
 	}
 	if !bare {
 		if x := u.srv.registry.get(el.to); x != nil && x != u.s {
 			u.Send(x, el.Raw)
+			return
+		}
+		if r, ok := u.srv.nodes.routes.get(el.to); ok && u.sendTo(r.peer, sent{hops: 1, alone: true, to: el.to, data: el.Raw}) {
 			return
 		}
 	}
@@ -142,20 +145,36 @@ func (u *undelivered) message(el *returned) {
 			}
 			u.Send(x, el.Raw)
 		}
+		taken = u.elsewhere(el, bare, index) || taken
 	}
 	if !taken {
 		u.refuse(el)
 	}
 }
 
+// elsewhere sends a message on to the user's resources at other nodes, and reports
+// whether there are any that take it.
+func (u *undelivered) elsewhere(el *returned, bare bool, index uint64) (taken bool) {
+	for _, r := range u.srv.nodes.routes.of(el.to.Bare()) {
+		if !r.takesBare() {
+			continue
+		}
+		if bare && r.arrival.hasCopy(u.s, index) {
+			taken = true
+			continue
+		}
+		taken = u.sendTo(r.peer, sent{hops: maxHops, to: r.full, data: el.Raw}) || taken
+	}
+	return taken
+}
+
 // refuse tells the sender, if still there, that nobody took a stanza.
 func (u *undelivered) refuse(el *returned) {
-	sender := u.srv.registry.get(el.from)
-	if sender == nil || sender == u.s {
+	if u.srv.registry.get(el.from) == u.s {
 		return
 	}
 	st := &Stanza{
-		Batch: &u.Batch, Session: sender, Kind: el.kind, From: el.from, To: el.to,
+		Batch: &u.Batch, Kind: el.kind, From: el.from, To: el.to,
 		Element: el.Element, Type: el.typ, ID: el.AttrString("id"),
 	}
 	st.Reply(Error(stanza.ServiceUnavailable, ""))
@@ -174,8 +193,14 @@ func (s *Session) arrived() {
 	if s.arrival.Load() != nil {
 		return
 	}
-	a := &arrival{number: s.srv.arrivals.Add(1)}
-	for _, other := range s.srv.registry.of(s.jid.Bare()) {
+	s.arrival.Store(s.srv.newArrival(s.jid.Bare(), s))
+}
+
+// newArrival is the arrival of a user's connection; s is nil when it is to another
+// node.
+func (srv *Server) newArrival(bare jid.JID, s *Session) *arrival {
+	a := &arrival{number: srv.arrivals.Add(1)}
+	for _, other := range srv.registry.of(bare) {
 		if other == s {
 			continue
 		}
@@ -184,13 +209,13 @@ func (s *Session) arrived() {
 		}
 		a.copies[other.conn] = other.copies.Load()
 	}
-	s.arrival.Store(a)
+	return a
 }
 
-// hasCopy reports whether s was given the message to the bare address that was the
-// one of that index, from 0, that gone was given.
-func (s *Session) hasCopy(gone *Session, index uint64) bool {
-	a, theirs := s.arrival.Load(), gone.arrival.Load()
+// hasCopy reports whether a connection was given the message to the bare address that
+// was the one of that index, from 0, that gone was given.
+func (a *arrival) hasCopy(gone *Session, index uint64) bool {
+	theirs := gone.arrival.Load()
 	if a == nil || theirs == nil {
 		return false
 	}

@@ -157,16 +157,16 @@ func (c *community) groupMessage(ctx context.Context, st *server.Stanza) error {
 	order := &c.chat[maphash.String(c.seed, st.To.Local())%uint64(len(c.chat))]
 	order.Lock()
 	defer order.Unlock()
+	users := make([]jid.JID, 0, len(members))
 	for _, u := range members {
 		bare, err := jid.New(u.ID, c.host, "")
 		if err != nil {
 			c.m.failed("members", err, "user", u.ID)
 			continue
 		}
-		st.Batch.SendAll(bare, func(dst []byte, _ jid.JID) []byte {
-			return st.AppendWith(dst, from, bare, content)
-		})
+		users = append(users, bare)
 	}
+	st.Batch.SendEach(users, st.Fanout(from, content))
 	return nil
 }
 

@@ -1,0 +1,170 @@
+package server
+
+import (
+	"iter"
+	"time"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/packed"
+	"rollcall/server/cluster"
+)
+
+// snapshotPart is about how many bytes of routes go into one item.
+const snapshotPart = 32 << 10
+
+// announced is what other nodes know of a session.
+type announced struct {
+	available bool
+	priority  int8
+}
+
+func stateOf(s *Session) announced {
+	if p := s.Presence(); p != nil {
+		return announced{true, p.Priority}
+	}
+	return announced{}
+}
+
+func appendRoute(dst []byte, s *Session, a announced) []byte {
+	dst = packed.AppendString(dst, s.conn)
+	dst = packed.AppendString(dst, s.jid.String())
+	dst = packed.AppendUint(dst, s.bound)
+	dst = packed.AppendBool(dst, a.available)
+	return packed.AppendUint(dst, uint64(uint8(a.priority)))
+}
+
+// announce tells the other nodes of a session that is entering the registry. Like
+// update and farewell it runs under the registry's lock of the user, so that no
+// snapshot says something older after it.
+func (n *nodes) announce(b *Batch, s *Session) {
+	s.bound = n.nextBound()
+	s.announced = stateOf(s)
+	b.item = appendRoute(b.item[:0], s, s.announced)
+	b.postAll(itemRoute)
+}
+
+// update tells the other nodes when it changed whether messages go to a session.
+func (n *nodes) update(b *Batch, s *Session) {
+	if n.cluster == nil {
+		return
+	}
+	n.srv.registry.with(s, func() {
+		if now := stateOf(s); now != s.announced {
+			s.announced = now
+			b.item = appendRoute(b.item[:0], s, now)
+			b.postAll(itemRoute)
+		}
+	})
+}
+
+// farewell tells the other nodes that a session is gone.
+func (n *nodes) farewell(b *Batch, s *Session) {
+	b.item = packed.AppendString(b.item[:0], s.jid.String())
+	b.item = packed.AppendString(b.item, s.conn)
+	b.postAll(itemGone)
+}
+
+// snapshot tells a node of every session, and the user's own resources there what
+// presence those here have.
+func (n *nodes) snapshot(b *Batch, p *cluster.Peer, number uint64) {
+	n.srv.registry.shares(func(sessions iter.Seq[*Session]) {
+		b.item = b.item[:0]
+		for s := range sessions {
+			b.item = appendRoute(b.item, s, s.announced)
+			if len(b.item) > snapshotPart {
+				b.post(p, itemSnapshot)
+				b.item = b.item[:0]
+			}
+		}
+		if len(b.item) > 0 {
+			b.post(p, itemSnapshot)
+		}
+	})
+	b.item = packed.AppendUint(b.item[:0], number)
+	b.post(p, itemSnapshotEnd)
+	for s := range n.srv.registry.all() {
+		if len(n.others(s.jid.Bare(), func(r *route) bool { return r.peer == p })) > 0 {
+			n.tellOwnAt(b, p, s)
+		}
+	}
+}
+
+// tellOwnAt tells the user's resources at a node of one session here.
+func (n *nodes) tellOwnAt(b *Batch, p *cluster.Peer, s *Session) {
+	own := n.srv.ownLock(s.jid)
+	own.Lock()
+	defer own.Unlock()
+	if state := s.Presence(); state != nil {
+		b.item = appendOwn(b.item[:0], s.conn, state)
+		b.post(p, itemOwn)
+	}
+}
+
+func (n *nodes) snapshotEnd(b *Batch, p *cluster.Peer, number uint64) {
+	s := n.syncOf(p)
+	if number != s.asked {
+		return // another one was asked for since
+	}
+	n.forget(b, n.routes.drop(p, func(r *route) bool { return r.sync < number }))
+	if !s.done {
+		s.done = true
+		close(s.first)
+	}
+	// Own resources there may have come while nobody told.
+	for x := range n.srv.registry.all() {
+		if x.Presence() != nil && len(n.others(x.jid.Bare(), func(r *route) bool { return r.peer == p })) > 0 {
+			n.tellOwnAt(b, p, x)
+		}
+	}
+}
+
+// takeRoutes takes what a node says of its connections.
+func (n *nodes) takeRoutes(p *cluster.Peer, r *packed.Reader) error {
+	number := n.syncOf(p).asked
+	for !r.Done() {
+		now := route{peer: p, conn: r.String(), sync: number}
+		full, err := jid.Parse(r.String())
+		now.full, now.bound, now.available, now.priority = full, r.Uint(), r.Bool(), int8(uint8(r.Uint()))
+		if r.Err() != nil || err != nil || !full.IsFull() {
+			return err
+		}
+		n.sawBound(now.bound)
+		n.routes.change(full.Bare(), p, now.conn, func(was *route) (route, bool) {
+			if was != nil {
+				now.arrival, now.told = was.arrival, was.told
+			}
+			if now.available && now.arrival == nil {
+				now.arrival = n.srv.newArrival(full.Bare(), nil)
+			}
+			return now, true
+		})
+		if s := n.srv.registry.get(full); s != nil && n.later(&now, s) {
+			s.Kick(Close{Reason: ReasonReplaced})
+		}
+	}
+	return nil
+}
+
+func (n *nodes) takeGone(p *cluster.Peer, r *packed.Reader) error {
+	full, err := jid.Parse(r.String())
+	conn := r.String()
+	if err != nil || r.Err() != nil {
+		return err
+	}
+	n.routes.change(full.Bare(), p, conn, func(*route) (route, bool) { return route{}, false })
+	return nil
+}
+
+// forget tells the user's own resources of connections that ended without a word.
+func (n *nodes) forget(b *Batch, dropped []route) {
+	for i := range dropped {
+		r := &dropped[i]
+		if !r.available {
+			continue
+		}
+		if _, back := n.routes.get(r.full); back || n.srv.registry.get(r.full) != nil {
+			continue
+		}
+		n.srv.tellOwnHere(b, Unavailable(r.full, time.Now()))
+	}
+}

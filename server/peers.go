@@ -1,0 +1,51 @@
+package server
+
+import (
+	"slices"
+
+	"rollcall/internal/packed"
+)
+
+// Peers is what a module does about the other nodes of the community. Calls about
+// one node come one at a time and in order; about different nodes they come at once.
+// They run on goroutines that may wait for a moment. What they send through the Batch
+// goes out when they return.
+type Peers interface {
+	// Joined says that a node lives, or that some of what it told may have been lost:
+	// the module asks it for what it needs.
+	Joined(b *Batch, node string)
+	// Told brings what this module on another node sent with Host.Tell. data is valid
+	// during the call.
+	Told(b *Batch, node string, data []byte)
+	// Left says that the node is dead, and everybody connected to it gone.
+	Left(b *Batch, node string)
+}
+
+// OnNodes makes p hear of other nodes. A module calls it once, in Start.
+func (h *Host) OnNodes(p Peers) {
+	h.srv.changePeers(func(m map[string]Peers) { m[h.module.Name()] = p })
+	h.undo = append(h.undo, func() { h.srv.changePeers(func(m map[string]Peers) { delete(m, h.module.Name()) }) })
+}
+
+// Node is the name of this node; it is empty when the server runs alone.
+func (h *Host) Node() string { return h.srv.nodes.name() }
+
+// Nodes lists the other nodes that live, in order.
+func (h *Host) Nodes() []string {
+	var names []string
+	for name := range h.srv.nodes.peers() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Tell sends data, which is copied, to this module on another node: after everything
+// posted to that node before, and with b's Flush. What cannot be handed over is dropped;
+// the node then hears Joined.
+func (h *Host) Tell(b *Batch, node string, data []byte) {
+	if p := h.srv.nodes.peer(node); p != nil {
+		b.item = append(packed.AppendString(b.item[:0], h.module.Name()), data...)
+		b.post(p, itemModule)
+	}
+}

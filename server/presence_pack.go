@@ -1,0 +1,36 @@
+package server
+
+import (
+	"time"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/packed"
+)
+
+// AppendPacked appends the presence for another node; UnpackPresence reads it.
+func (p *Presence) AppendPacked(dst []byte) []byte {
+	dst = packed.AppendString(dst, p.JID.String())
+	dst = packed.AppendBool(dst, p.Available)
+	dst = packed.AppendString(dst, p.Show)
+	dst = packed.AppendString(dst, p.Declared)
+	dst = packed.AppendUint(dst, uint64(uint8(p.Priority)))
+	dst = packed.AppendUint(dst, uint64(p.At.UnixNano()))
+	dst = packed.AppendBytes(dst, p.attrs)
+	return packed.AppendBytes(dst, p.inner)
+}
+
+// UnpackPresence reads what AppendPacked wrote. It keeps nothing of the record.
+func UnpackPresence(r *packed.Reader) (*Presence, error) {
+	address := r.String()
+	p := &Presence{
+		Available: r.Bool(), Show: r.String(), Declared: r.String(),
+		Priority: int8(uint8(r.Uint())), At: time.Unix(0, int64(r.Uint())),
+		attrs: []byte(r.String()), inner: []byte(r.String()),
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	var err error
+	p.JID, err = jid.Parse(address)
+	return p, err
+}
