@@ -215,6 +215,16 @@ func mongoPassword(uri string) bool {
 	return at >= 0 && strings.ContainsRune(servers[:at], ':') || strings.Contains(strings.ToLower(rest), "password=")
 }
 
+// MongoServers is what an address shows to others: the servers in it.
+func MongoServers(uri string) string {
+	servers, _ := authority(uri)
+	if at := strings.LastIndexByte(servers, '@'); at >= 0 {
+		return servers[at+1:]
+	}
+	_, servers, _ = strings.Cut(servers, "://")
+	return servers
+}
+
 // mongoDatabase is the database that an address names, or "".
 func mongoDatabase(uri string) string {
 	_, rest := authority(uri)

@@ -225,4 +225,6 @@ func checkRedisKeys(k *RedisKeys, r *report) {
 }
 
 // redisFamilies are what follows RedisKeys.Prefix in the names of storage/redis.
-var redisFamilies = [...]string{"sess:", "user_projs:", "proj_nodes:", "node:", "nodes", "nodesess:", "reap:", "epoch", "rev"}
+var redisFamilies = [...]string{
+	"sess:", "user_projs:", "proj_nodes:", "node:", "nodes", "nodesess:", "nodeprojs:", "fence:", "boot:", "reap:", "epoch", "rev",
+}
