@@ -1,0 +1,25 @@
+package redis
+
+// names are the names of all keys that presence is kept in. docs/redis-keys.md
+// describes them.
+type names struct {
+	online     string // + project: its online set
+	state      string // + user: 0..3
+	rows       string // + user: connections
+	projects   string // + user: what the user is in
+	nodesOf    string // + project: nodes with connected users of it
+	nodeUsers  string // + node: users with rows of it
+	nodeProjs  string // + node: projects whose node set has it
+	fence      string // + node
+	lease      string // + node
+	nodes, rev string
+}
+
+func (k Keys) names() names {
+	return names{
+		online: k.OnlineUsers, state: k.Presence,
+		rows: k.Prefix + "sess:", projects: k.Prefix + "user_projs:", nodesOf: k.Prefix + "proj_nodes:",
+		nodeUsers: k.Prefix + "nodesess:", nodeProjs: k.Prefix + "nodeprojs:", fence: k.Prefix + "fence:",
+		lease: k.Prefix + "node:", nodes: k.Prefix + "nodes", rev: k.Prefix + "rev",
+	}
+}
