@@ -108,8 +108,8 @@ type Scheme string
 
 // The schemes.
 const (
-	// SchemeAuto goes by what the field looks like: a hash by its prefix, a document
-	// or {SCRAM-...}-like text for keys. Nothing else lets anybody in.
+	// SchemeAuto goes by what the field looks like: text with the prefix of a hash or
+	// of SCRAM keys, or a document with SCRAM keys. Anything else lets nobody in.
 	SchemeAuto     Scheme = "auto"
 	SchemeBcrypt   Scheme = "bcrypt"
 	SchemeArgon2id Scheme = "argon2id"
@@ -132,20 +132,19 @@ type HashFields struct {
 	Iterations      int
 	// N, R and P are the parameters of scrypt. 0: 16384, 8 and 1.
 	N, R, P int
-	// Encoding of hash and salt where they are text: "hex", "base64", or "hex-text"
-	// and "base64-text" for a salt that is used as the text it is. "": "hex".
-	Encoding Encoding
+	// Encoding of the hash, and of the salt, where they are text. "": EncodingHex.
+	Encoding     Encoding
+	SaltEncoding Encoding
 }
 
 // Encoding is how bytes are written in text.
 type Encoding string
 
-// The encodings.
+// The encodings. EncodingText, for salts alone, takes the text's bytes as they are.
 const (
-	EncodingHex        Encoding = "hex"
-	EncodingBase64     Encoding = "base64"
-	EncodingHexText    Encoding = "hex-text"
-	EncodingBase64Text Encoding = "base64-text"
+	EncodingHex    Encoding = "hex"
+	EncodingBase64 Encoding = "base64"
+	EncodingText   Encoding = "text"
 )
 
 // Cache bounds what is kept of what was read.
@@ -195,7 +194,8 @@ func (c Config) withDefaults() Config {
 	u.Password, u.Scheme = cmp.Or(u.Password, "password"), cmp.Or(u.Scheme, SchemeAuto)
 	p.Members = cmp.Or(p.Members, "members")
 	h := &u.Hash
-	h.Digest, h.Encoding = cmp.Or(h.Digest, "sha256"), cmp.Or(h.Encoding, EncodingHex)
+	h.Digest = cmp.Or(h.Digest, "sha256")
+	h.Encoding, h.SaltEncoding = cmp.Or(h.Encoding, EncodingHex), cmp.Or(h.SaltEncoding, EncodingHex)
 	h.N, h.R, h.P = cmp.Or(h.N, 16384), cmp.Or(h.R, 8), cmp.Or(h.P, 1)
 	c.Cache.Age = cmp.Or(c.Cache.Age, time.Minute)
 	c.Cache.Projects, c.Cache.Users = cmp.Or(c.Cache.Projects, 10_000), cmp.Or(c.Cache.Users, 100_000)
@@ -259,7 +259,9 @@ func (p *problems) passwords(u Users) {
 	h := u.Hash
 	p.check(h.Salt == "" || u.Scheme == SchemePBKDF2 || u.Scheme == SchemeScrypt, "a salt of its own goes with %q and %q only", SchemePBKDF2, SchemeScrypt)
 	p.check(slices.Contains([]string{"sha1", "sha256", "sha512"}, h.Digest), "no digest %q", h.Digest)
-	p.check(slices.Contains([]Encoding{EncodingHex, EncodingBase64, EncodingHexText, EncodingBase64Text}, h.Encoding), "no encoding %q", h.Encoding)
+	encodings := []Encoding{EncodingHex, EncodingBase64}
+	p.check(slices.Contains(encodings, h.Encoding), "no encoding %q of hashes", h.Encoding)
+	p.check(slices.Contains(append(encodings, EncodingText), h.SaltEncoding), "no encoding %q of salts", h.SaltEncoding)
 	if h.Salt != "" && u.Scheme == SchemePBKDF2 {
 		p.check(h.IterationsField != "" || h.Iterations > 0, "pbkdf2 needs iterations")
 	}
@@ -281,6 +283,9 @@ func (p *problems) fields(of string, paths ...string) {
 func (p *problems) filter(of string, filter bson.D, own ...string) {
 	for _, e := range filter {
 		p.check(!slices.Contains(own, e.Key), "the filter of %s is about %q", of, e.Key)
+	}
+	if filter == nil {
+		return
 	}
 	if _, err := bson.Marshal(filter); err != nil {
 		p.check(false, "the filter of %s: %v", of, err)
