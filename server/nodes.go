@@ -226,7 +226,7 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 	var err error
 	switch it.Kind {
 	case itemRoute, itemSnapshot:
-		err = n.takeRoutes(p, r)
+		err = n.takeRoutes(b, p, r)
 	case itemGone:
 		err = n.takeGone(p, r)
 	case itemSync:
@@ -240,7 +240,7 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 	case itemOwn:
 		err = n.takeOwn(b, p, r)
 	case itemOwnProbe:
-		err = n.takeOwnProbe(b, r)
+		err = n.takeOwnProbe(b, p, r)
 	case itemPresence:
 		err = n.takePresence(b, r)
 	case itemModule:

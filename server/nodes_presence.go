@@ -6,33 +6,55 @@ import (
 	"rollcall/server/cluster"
 )
 
-func appendOwn(dst []byte, conn string, p *Presence) []byte {
-	return p.AppendPacked(packed.AppendString(dst, conn))
+// postOwn posts what one of a user's connections here said: for that resource at the
+// node, or for all when only is zero.
+func (b *Batch) postOwn(p *cluster.Peer, only jid.JID, conn string, said *Presence) {
+	b.item = packed.AppendString(b.item[:0], only.String())
+	b.item = packed.AppendString(b.item, conn)
+	b.item = said.AppendPacked(b.item)
+	b.post(p, itemOwn)
 }
 
 // tellOwn tells the user's available resources at other nodes what a session said. It
-// runs under the user's own lock.
-func (n *nodes) tellOwn(b *Batch, s *Session, p *Presence, newcomer bool) {
+// runs under the user's own lock. Nodes that do not know of the session yet, or that are
+// not known to have others, tell of theirs and are told when the routes arrive: see
+// answerOwn.
+func (n *nodes) tellOwn(b *Batch, s *Session, p *Presence) {
 	for _, peer := range n.others(s.jid.Bare(), func(r *route) bool { return r.available }) {
-		b.item = appendOwn(b.item[:0], s.conn, p)
-		b.post(peer, itemOwn)
-		if newcomer {
-			n.probeOwn(b, peer, s.jid)
-		}
+		b.postOwn(peer, jid.JID{}, s.conn, p)
 	}
 }
 
-// probeOwn asks a node for the presence of a user's resources there.
-func (n *nodes) probeOwn(b *Batch, p *cluster.Peer, full jid.JID) {
-	b.item = packed.AppendString(b.item[:0], full.String())
-	b.post(p, itemOwnProbe)
+// answerOwn tells one of the user's resources at a node, which became available, of
+// those here.
+func (n *nodes) answerOwn(b *Batch, p *cluster.Peer, newcomer jid.JID) {
+	for _, s := range n.srv.registry.of(newcomer.Bare()) {
+		n.tellOwnAt(b, p, newcomer, s)
+	}
+}
+
+// tellOwnAt tells the user's resources at a node of one session here.
+func (n *nodes) tellOwnAt(b *Batch, p *cluster.Peer, only jid.JID, s *Session) {
+	own := n.srv.ownLock(s.jid)
+	own.Lock()
+	defer own.Unlock()
+	if said := s.Presence(); said != nil {
+		b.postOwn(p, only, s.conn, said)
+	}
 }
 
 // takeOwn takes a presence of a user whose other resources are here.
 func (n *nodes) takeOwn(b *Batch, p *cluster.Peer, r *packed.Reader) error {
-	conn := r.String()
+	address, conn := r.String(), r.String()
 	said, err := UnpackPresence(r)
 	if err != nil {
+		return err
+	}
+	if address != "" {
+		only, err := jid.Parse(address)
+		if err == nil {
+			n.tellNewcomer(b, p, only, conn, said)
+		}
 		return err
 	}
 	tell := true
@@ -55,6 +77,24 @@ func (n *nodes) takeOwn(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	return nil
 }
 
+// tellNewcomer tells one of the user's resources here what another, at a node, said.
+func (n *nodes) tellNewcomer(b *Batch, p *cluster.Peer, only jid.JID, conn string, said *Presence) {
+	n.srv.tellHere(b, said, only)
+	for _, s := range n.srv.registry.of(only.Bare()) {
+		if s.jid != only && s.Presence() != nil {
+			return // it was told when it was said
+		}
+	}
+	n.routes.change(only.Bare(), p, conn, func(was *route) (route, bool) {
+		if was == nil {
+			return route{}, false
+		}
+		now := *was
+		now.told = said.At.UnixNano()
+		return now, true
+	})
+}
+
 // availableElsewhere reports whether another connection took an address over and has
 // told of itself; peer is nil for a connection to this node.
 func (n *nodes) availableElsewhere(full jid.JID, peer *cluster.Peer, conn string) bool {
@@ -67,25 +107,20 @@ func (n *nodes) availableElsewhere(full jid.JID, peer *cluster.Peer, conn string
 	return peer != nil && s != nil && s.Presence() != nil
 }
 
-func (n *nodes) takeOwnProbe(b *Batch, r *packed.Reader) error {
-	asker, err := jid.Parse(r.String())
-	if err != nil {
-		return err
+// probeOwn asks the other nodes for the presence of a user's resources there.
+func (n *nodes) probeOwn(b *Batch, asker jid.JID) {
+	for _, peer := range n.others(asker.Bare(), func(r *route) bool { return r.available }) {
+		b.item = packed.AppendString(b.item[:0], asker.String())
+		b.post(peer, itemOwnProbe)
 	}
-	for _, s := range n.srv.registry.of(asker.Bare()) {
-		n.answerOwn(b, s, asker)
-	}
-	return nil
 }
 
-// answerOwn tells one of the user's resources, at another node, of a session here.
-func (n *nodes) answerOwn(b *Batch, s *Session, asker jid.JID) {
-	own := n.srv.ownLock(s.jid)
-	own.Lock()
-	defer own.Unlock()
-	if p := s.Presence(); p != nil {
-		n.tell(b, p, asker)
+func (n *nodes) takeOwnProbe(b *Batch, p *cluster.Peer, r *packed.Reader) error {
+	asker, err := jid.Parse(r.String())
+	if err == nil {
+		n.answerOwn(b, p, asker)
 	}
+	return err
 }
 
 // tell hands a presence for one address to the nodes where it is connected.

@@ -64,8 +64,8 @@ func (n *nodes) farewell(b *Batch, s *Session) {
 	b.postAll(itemGone)
 }
 
-// snapshot tells a node of every session, and the user's own resources there what
-// presence those here have.
+// snapshot tells a node of every session, and users' own resources there what presence
+// those here have.
 func (n *nodes) snapshot(b *Batch, p *cluster.Peer, number uint64) {
 	n.srv.registry.shares(func(sessions iter.Seq[*Session]) {
 		b.item = b.item[:0]
@@ -84,19 +84,8 @@ func (n *nodes) snapshot(b *Batch, p *cluster.Peer, number uint64) {
 	b.post(p, itemSnapshotEnd)
 	for s := range n.srv.registry.all() {
 		if len(n.others(s.jid.Bare(), func(r *route) bool { return r.peer == p })) > 0 {
-			n.tellOwnAt(b, p, s)
+			n.tellOwnAt(b, p, jid.JID{}, s)
 		}
-	}
-}
-
-// tellOwnAt tells the user's resources at a node of one session here.
-func (n *nodes) tellOwnAt(b *Batch, p *cluster.Peer, s *Session) {
-	own := n.srv.ownLock(s.jid)
-	own.Lock()
-	defer own.Unlock()
-	if state := s.Presence(); state != nil {
-		b.item = appendOwn(b.item[:0], s.conn, state)
-		b.post(p, itemOwn)
 	}
 }
 
@@ -110,16 +99,10 @@ func (n *nodes) snapshotEnd(b *Batch, p *cluster.Peer, number uint64) {
 		s.done = true
 		close(s.first)
 	}
-	// Own resources there may have come while nobody told.
-	for x := range n.srv.registry.all() {
-		if x.Presence() != nil && len(n.others(x.jid.Bare(), func(r *route) bool { return r.peer == p })) > 0 {
-			n.tellOwnAt(b, p, x)
-		}
-	}
 }
 
 // takeRoutes takes what a node says of its connections.
-func (n *nodes) takeRoutes(p *cluster.Peer, r *packed.Reader) error {
+func (n *nodes) takeRoutes(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	number := n.syncOf(p).asked
 	for !r.Done() {
 		now := route{peer: p, conn: r.String(), sync: number}
@@ -129,9 +112,11 @@ func (n *nodes) takeRoutes(p *cluster.Peer, r *packed.Reader) error {
 			return err
 		}
 		n.sawBound(now.bound)
+		came := now.available
 		n.routes.change(full.Bare(), p, now.conn, func(was *route) (route, bool) {
 			if was != nil {
 				now.arrival, now.told = was.arrival, was.told
+				came = came && !was.available
 			}
 			if now.available && now.arrival == nil {
 				now.arrival = n.srv.newArrival(full.Bare(), nil)
@@ -140,6 +125,9 @@ func (n *nodes) takeRoutes(p *cluster.Peer, r *packed.Reader) error {
 		})
 		if s := n.srv.registry.get(full); s != nil && n.later(&now, s) {
 			s.Kick(Close{Reason: ReasonReplaced})
+		}
+		if came {
+			n.answerOwn(b, p, full)
 		}
 	}
 	return nil

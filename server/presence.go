@@ -177,7 +177,7 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 		s.presence.Store(nil)
 		return
 	}
-	s.srv.nodes.tellOwn(b, s, p, newcomer)
+	s.srv.nodes.tellOwn(b, s, p)
 	for _, other := range s.srv.registry.of(s.jid.Bare()) {
 		state := other.Presence()
 		if state == nil {
@@ -293,9 +293,7 @@ func (s *Session) probe(st *Stanza) {
 				st.Batch.SendPresence(s, p, nil)
 			}
 		}
-		for _, peer := range s.srv.nodes.others(to, func(r *route) bool { return r.available }) {
-			s.srv.nodes.probeOwn(st.Batch, peer, s.jid)
-		}
+		s.srv.nodes.probeOwn(st.Batch, s.jid)
 		return
 	}
 	e := &Probe{Batch: st.Batch, From: s, To: to}

@@ -29,6 +29,10 @@ type Options struct {
 	Session   *conf.Session // the defaults when nil
 	Log       *slog.Logger  // the test's own log when nil
 	Tap       func(server.TapEvent)
+	// Bus makes the server a node of a community; it joins after its modules started.
+	Bus storage.Bus
+	// Beside is another node: both servers' clients know each other's addresses.
+	Beside *Server
 	// Panics says that the test expects the core to catch panics.
 	Panics bool
 	// Patience is how long a client waits for what comes later; ten seconds when
@@ -67,6 +71,9 @@ func New(t testing.TB, o Options) *Server {
 	if s.patience == 0 {
 		s.patience = 10 * time.Second
 	}
+	if o.Beside != nil {
+		s.vars, s.addresses = o.Beside.vars, o.Beside.addresses
+	}
 	srv, err := server.New(s.config(o))
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +83,9 @@ func New(t testing.TB, o Options) *Server {
 	if err := srv.Start(t.Context(), o.Modules...); err != nil {
 		s.stop()
 		t.Fatal(err)
+	}
+	if err := srv.Join(t.Context()); err != nil {
+		t.Error(err)
 	}
 	t.Cleanup(func() {
 		s.Stop()
@@ -91,7 +101,7 @@ func (s *Server) config(o Options) server.Config {
 	defaults := conf.Default()
 	cfg := server.Config{
 		Hosts: s.hosts, Limits: defaults.Limits, Session: defaults.Session,
-		AuthAttempts: defaults.Auth.Attempts, Log: o.Log, Metrics: s.Metrics, Tap: o.Tap,
+		AuthAttempts: defaults.Auth.Attempts, Log: o.Log, Metrics: s.Metrics, Tap: o.Tap, Bus: o.Bus,
 	}
 	if o.Limits != nil {
 		cfg.Limits = *o.Limits

@@ -13,7 +13,7 @@ type Hub struct {
 	mu    sync.Mutex
 	epoch uint64
 	nodes map[string]*node // that listen, or listened and were not found dead yet
-	fault func(from, to string) Fault
+	fault func(from, to string, data []byte) Fault
 }
 
 // Fault is what goes wrong with a message.
@@ -30,7 +30,7 @@ const (
 func NewHub() *Hub { return &Hub{nodes: make(map[string]*node)} }
 
 // Fail makes f decide the fate of each message from now on; nil makes all well.
-func (h *Hub) Fail(f func(from, to string) Fault) {
+func (h *Hub) Fail(f func(from, to string, data []byte) Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fault = f
@@ -107,7 +107,7 @@ func (n *node) Publish(_ context.Context, to string, data []byte) error {
 		return storage.ErrUnavailable
 	}
 	if h.fault != nil {
-		switch h.fault(n.name, to) {
+		switch h.fault(n.name, to, data) {
 		case Fine:
 		case Lost:
 			return nil

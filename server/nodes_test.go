@@ -1,0 +1,291 @@
+package server_test
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+
+	"rollcall/conf"
+	"rollcall/internal/servertest"
+	"rollcall/server"
+	"rollcall/storage/memory"
+)
+
+// nodesOf starts one server per name, all nodes of one community.
+func nodesOf(t *testing.T, hub *memory.Hub, o servertest.Options, names ...string) (nodes []*servertest.Server) {
+	t.Helper()
+	if o.Directory == nil {
+		o.Directory = people()
+	}
+	for _, name := range names {
+		o.Bus = hub.Bus(name)
+		node := servertest.New(t, o)
+		o.Beside = node
+		nodes = append(nodes, node)
+	}
+	return nodes
+}
+
+// meet returns when messages get from each client to each other one: then everything
+// their nodes posted before has arrived, too. It takes everything the clients are sent.
+func meet(t *testing.T, clients ...*servertest.Client) {
+	t.Helper()
+	for i, c := range clients {
+		for j, d := range clients {
+			for try := 0; i != j && !reaches(t, c, d, fmt.Sprintf("meet %d %d %d", i, j, try)); try++ {
+				runtime.Gosched()
+			}
+		}
+	}
+	for _, c := range clients {
+		c.Drain()
+	}
+}
+
+// reaches reports whether a message arrives, or comes back.
+func reaches(t *testing.T, c, d *servertest.Client, id string) bool {
+	t.Helper()
+	c.Send("<message to='" + d.JID.String() + "' id='" + id + "'/>")
+	has := func(x *servertest.Client) bool {
+		return slices.ContainsFunc(x.Drain(), func(el *etree.Element) bool { return el.SelectAttrValue("id", "") == id })
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		if has(d) {
+			return true
+		}
+		if has(c) {
+			return false
+		}
+	}
+	t.Fatalf("%s does not reach %s", c, d)
+	return false
+}
+
+func TestMessagesBetweenNodes(t *testing.T) {
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b", "c")
+	alice, bob := nodes[0].Online("alice/web"), nodes[1].Online("bob/web")
+	far := nodes[2].Online("bob/phone")
+	bob.Expect("<presence from='{bob/phone}' to='{bob/web}'>...</presence>")
+	far.Expect("<presence from='{bob/web}' to='{bob/phone}'>...</presence>")
+	meet(t, alice, bob, far)
+
+	alice.Send("<message type='chat' to='bob@example.com/web' id='1'><body>full</body></message>")
+	bob.Expect("<message type='chat' from='{alice}' to='{bob/web}' id='1'><body>full</body></message>")
+	alice.Send("<message to='bob@example.com' id='2'><body>bare</body></message>")
+	bob.Expect("<message from='{alice}' to='bob@example.com' id='2'><body>bare</body></message>")
+	far.Expect("<message from='{alice}' to='bob@example.com' id='2'><body>bare</body></message>")
+	// A chat message to a resource that is gone goes to the others.
+	alice.Send("<message type='chat' to='bob@example.com/gone' id='3'/>")
+	bob.Expect("<message type='chat' from='{alice}' to='bob@example.com/gone' id='3'/>")
+	far.Expect("<message type='chat' from='{alice}' to='bob@example.com/gone' id='3'/>")
+	alice.Send("<message to='carol@example.com' id='4'/>")
+	alice.Expect("<message type='error' from='carol@example.com' to='{alice}' id='4'>...</message>")
+
+	far.Send("<presence><priority>-1</priority></presence>")
+	bob.Expect("<presence from='{bob/phone}' to='{bob/web}'>...</presence>")
+	far.Expect("<presence from='{bob/phone}' to='{bob/phone}'>...</presence>")
+	far.Send("<message type='chat' to='alice@example.com/web' id='known'/>")
+	alice.Expect("<message type='chat' from='{bob/phone}' to='{alice}' id='known'/>")
+	alice.Send("<message to='bob@example.com' id='5'/>")
+	bob.Expect("<message from='{alice}' to='bob@example.com' id='5'/>")
+	far.ExpectNothing()
+}
+
+func TestIQsBetweenNodes(t *testing.T) {
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b")
+	alice, bob := nodes[0].Online("alice/web"), nodes[1].Online("bob/web")
+	meet(t, alice, bob)
+	alice.Send("<iq type='get' to='bob@example.com/web' id='v'><query xmlns='jabber:iq:version'/></iq>")
+	bob.Expect("<iq type='get' from='{alice}' to='{bob}' id='v'><query xmlns='jabber:iq:version'/></iq>")
+	bob.Send("<iq type='result' to='alice@example.com/web' id='v'><query xmlns='jabber:iq:version'><name>x</name></query></iq>")
+	alice.Expect("<iq type='result' from='{bob}' to='{alice}' id='v'><query xmlns='jabber:iq:version'><name>x</name></query></iq>")
+	alice.Send("<iq type='get' to='bob@example.com/gone' id='w'><query xmlns='jabber:iq:version'/></iq>")
+	alice.Expect("<iq type='error' from='bob@example.com/gone' to='{alice}' id='w'>...</iq>")
+}
+
+// A user's resources see each other wherever they are connected.
+func TestOwnPresenceBetweenNodes(t *testing.T) {
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b")
+	web := nodes[0].Online("alice/web")
+	web.Send("<presence><show>dnd</show></presence>")
+	web.Expect("<presence from='{alice/web}' to='{alice/web}'><show>dnd</show></presence>")
+	phone := nodes[1].Online("alice/phone")
+	phone.Expect("<presence from='{alice/web}' to='{alice/phone}'><show>dnd</show></presence>")
+	web.Expect("<presence from='{alice/phone}' to='{alice/web}'>...</presence>")
+	phone.Send("<presence><show>away</show></presence>")
+	phone.Expect("<presence from='{alice/phone}' to='{alice/phone}'><show>away</show></presence>")
+	web.Expect("<presence from='{alice/phone}' to='{alice/web}'><show>away</show></presence>")
+	web.Send("<presence to='alice@example.com' type='probe'/>")
+	web.ExpectAnyOrder("<presence from='{alice/web}' to='{alice/web}'><show>dnd</show></presence>",
+		"<presence from='{alice/phone}' to='{alice/web}'><show>away</show></presence>")
+	phone.Drop()
+	web.Expect("<presence type='unavailable' from='{alice/phone}' to='{alice/web}'/>")
+	web.ExpectNothing()
+}
+
+func TestDirectedPresenceBetweenNodes(t *testing.T) {
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b")
+	alice, bob := nodes[0].Login("alice/web"), nodes[1].Online("bob/web")
+	meet(t, alice, bob)
+	alice.Send("<presence to='bob@example.com'><show>chat</show></presence>")
+	bob.Expect("<presence from='{alice}' to='{bob}'><show>chat</show></presence>")
+	alice.Send("<presence to='bob@example.com/web' type='error'><error type='cancel'><forbidden xmlns='" + stanzas + "'/></error></presence>")
+	bob.Expect("<presence type='error' from='{alice}' to='{bob}'>...</presence>")
+	alice.Drop()
+	bob.Expect("<presence type='unavailable' from='{alice}' to='{bob}'/>")
+}
+
+func TestResourceConflictBetweenNodes(t *testing.T) {
+	for policy, check := range map[conf.ResourceConflict]func(t *testing.T, old, young *servertest.Client){
+		conf.ConflictReplace: func(t *testing.T, old, young *servertest.Client) {
+			old.ExpectClosed(server.ReasonReplaced)
+		},
+		conf.ConflictRename: func(t *testing.T, old, young *servertest.Client) {
+			if young.JID == old.JID {
+				t.Errorf("both are %s", old.JID)
+			}
+			meet(t, old, young)
+		},
+	} {
+		t.Run(string(policy), func(t *testing.T) {
+			session := conf.Default().Session
+			session.ResourceConflict = policy
+			nodes := nodesOf(t, memory.NewHub(), servertest.Options{Session: &session}, "a", "b")
+			alice, other := nodes[0].Login("alice/web"), nodes[1].Login("bob/web")
+			meet(t, alice, other)
+			check(t, alice, nodes[1].Login("alice/web"))
+		})
+	}
+	t.Run("refuse", func(t *testing.T) {
+		session := conf.Default().Session
+		session.ResourceConflict = conf.ConflictRefuse
+		nodes := nodesOf(t, memory.NewHub(), servertest.Options{Session: &session}, "a", "b")
+		alice, other := nodes[0].Login("alice/web"), nodes[1].Login("bob/web")
+		meet(t, alice, other)
+		c := nodes[1].Dial()
+		c.Open("example.com")
+		c.Authenticate("alice", servertest.Password)
+		c.Open("example.com")
+		c.Send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>web</resource></bind></iq>")
+		c.Expect("<iq type='error' id='b' from='alice@example.com' to='alice@example.com'><error type='cancel'><conflict xmlns='" + stanzas + "'/></error></iq>")
+	})
+}
+
+// A node that was killed takes its connections with it.
+func TestNodeDies(t *testing.T) {
+	hub := memory.NewHub()
+	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b")
+	web, phone, bob := nodes[0].Online("alice/web"), nodes[1].Online("alice/phone"), nodes[1].Online("bob/web")
+	phone.Expect("<presence from='{alice/web}' to='{alice/phone}'>...</presence>")
+	web.Expect("<presence from='{alice/phone}' to='{alice/web}'>...</presence>")
+	meet(t, web, bob)
+	hub.Kill("b")
+	web.Send("<message type='chat' to='bob@example.com' id='1'/>")
+	web.Expect("<message type='error' from='bob@example.com' to='{alice/web}' id='1'>...</message>")
+	web.Send("<iq type='get' to='bob@example.com/web' id='2'><ping xmlns='urn:xmpp:ping'/></iq>")
+	web.Expect("<iq type='error' from='{bob}' to='{alice/web}' id='2'>...</iq>")
+	// A chat message to the dead resource goes to the living one.
+	web.Send("<message type='chat' to='alice@example.com/phone' id='3'/>")
+	web.Expect("<message type='chat' from='{alice/web}' to='{alice/phone}' id='3'/>")
+	hub.Expire("b")
+	web.Expect("<presence type='unavailable' from='{alice/phone}' to='{alice/web}'/>")
+	web.Send("<message type='chat' to='bob@example.com/web' id='4'/>")
+	web.Expect("<message type='error' from='{bob}' to='{alice/web}' id='4'>...</message>")
+	web.ExpectNothing()
+}
+
+// What was lost on the way is asked for again; nobody is told anything twice.
+func TestLostItemsAreToldAgain(t *testing.T) {
+	hub := memory.NewHub()
+	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b")
+	web, bob := nodes[0].Online("alice/web"), nodes[1].Online("bob/web")
+	stays, leaves := nodes[1].Login("alice/stays"), nodes[1].Login("alice/leaves")
+	stays.Send("<presence/>")
+	leaves.Send("<presence/>")
+	meet(t, web, bob, stays)
+	lost := make(chan struct{})
+	hub.Fail(func(from, to string, data []byte) memory.Fault {
+		if from != "b" {
+			return memory.Fine
+		}
+		if bytes.Contains(data, []byte("alice@example.com/last")) {
+			close(lost)
+		}
+		return memory.Lost
+	})
+	leaves.Drop()
+	stays.Drain()
+	comes := nodes[1].Login("alice/comes")
+	comes.Send("<presence/>")
+	comes.Drain()
+	nodes[1].Login("alice/last")
+	<-lost
+	hub.Fail(nil)
+	// The next thing that gets through shows the gap.
+	bob.Send("<message type='chat' to='alice@example.com/web' id='1'/>")
+	web.Expect("<message type='chat' from='{bob}' to='{alice/web}' id='1'/>")
+	web.ExpectAnyOrder("<presence type='unavailable' from='{alice/leaves}' to='{alice/web}'/>",
+		"<presence from='{alice/comes}' to='{alice/web}'>...</presence>")
+	bob.Send("<message type='chat' to='alice@example.com/web' id='2'/>")
+	web.Expect("<message type='chat' from='{bob}' to='{alice/web}' id='2'/>")
+	meet(t, web, comes, stays)
+	web.Send("<message type='chat' to='alice@example.com/leaves' id='3'/>")
+	for _, c := range []*servertest.Client{comes, stays} {
+		c.Expect("<message type='chat' from='{alice/web}' to='alice@example.com/leaves' id='3'/>")
+	}
+	web.Expect("<message type='chat' from='{alice/web}' to='alice@example.com/leaves' id='3'/>")
+	web.ExpectNothing()
+}
+
+// Order between two users holds over nodes, under load and with many senders.
+func TestOrderBetweenNodes(t *testing.T) {
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b")
+	const messages = 2000
+	alice, bob := nodes[0].Online("alice/web"), nodes[1].Online("bob/web")
+	meet(t, alice, bob)
+	for i := range messages {
+		to := "bob@example.com"
+		if i%3 == 0 {
+			to += "/web"
+		}
+		alice.Send("<message type='chat' to='" + to + "' id='" + strconv.Itoa(i) + "'><body>" + strings.Repeat("x", i%100) + "</body></message>")
+	}
+	for i := range messages {
+		if got := bob.Next().SelectAttrValue("id", ""); got != strconv.Itoa(i) {
+			t.Fatalf("%s instead of %d", got, i)
+		}
+	}
+}
+
+// A server that joins knows who is connected elsewhere before it opens its doors.
+func TestJoinKnowsEverybody(t *testing.T) {
+	hub := memory.NewHub()
+	first := nodesOf(t, hub, servertest.Options{}, "a")[0]
+	bob := first.Online("bob/web")
+	second := servertest.New(t, servertest.Options{Directory: first.Directory, Bus: hub.Bus("b"), Beside: first})
+	alice := second.Online("alice/web")
+	alice.Send("<message type='chat' to='bob@example.com/web' id='1'/>")
+	bob.Expect("<message type='chat' from='{alice}' to='{bob}' id='1'/>")
+}
+
+// Resources at all nodes count.
+func TestResourceLimitOverNodes(t *testing.T) {
+	limits := conf.Default().Limits
+	limits.Resources = 2
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{Limits: &limits}, "a", "b")
+	one, two := nodes[0].Login("alice/1"), nodes[1].Login("alice/2")
+	meet(t, one, two)
+	c := nodes[0].Dial()
+	c.Open("example.com")
+	c.Authenticate("alice", servertest.Password)
+	c.Open("example.com")
+	c.Send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+	c.Expect("<iq type='error' id='b' from='alice@example.com' to='alice@example.com'><error type='wait'><resource-constraint xmlns='" + stanzas + "'/></error></iq>")
+}
