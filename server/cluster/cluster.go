@@ -56,11 +56,15 @@ type Cluster struct {
 	epoch   uint64
 
 	peers atomic.Pointer[map[string]*Peer] // changed by the listening goroutine only
-	// ended holds the epoch of each node's process that is gone: what is still under
-	// way from it must not bring it back. It belongs to the listening goroutine.
-	ended map[string]uint64
+	ended map[string]former // by node; of the listening goroutine
 	ready chan struct{}
 	work  sync.WaitGroup // of the peers
+}
+
+// former is a node's process that is gone.
+type former struct {
+	epoch uint64          // what is still under way from it must not bring it back
+	told  <-chan struct{} // closed when the handler knows
 }
 
 // New makes a Cluster; Run starts it.
@@ -70,7 +74,7 @@ func New(c Config) (*Cluster, error) {
 		return nil, err
 	}
 	cl := &Cluster{bus: c.Bus, handler: c.Handler, log: c.Log, metrics: m,
-		ended: make(map[string]uint64), ready: make(chan struct{})}
+		ended: make(map[string]former), ready: make(chan struct{})}
 	cl.name, cl.epoch = c.Bus.Node()
 	cl.peers.Store(&map[string]*Peer{})
 	return cl, nil
@@ -144,7 +148,7 @@ func (c *Cluster) message(data []byte) {
 	}
 	p := c.Peer(env.from)
 	switch {
-	case p != nil && p.epoch > env.epoch || p == nil && env.epoch <= c.ended[env.from] || env.from == c.name:
+	case p != nil && p.epoch > env.epoch || p == nil && env.epoch <= c.ended[env.from].epoch || env.from == c.name:
 		return // of a process that is gone
 	case p == nil || p.epoch < env.epoch:
 		p = c.add(env.from, env.epoch)
@@ -153,7 +157,7 @@ func (c *Cluster) message(data []byte) {
 		c.down(env.from, env.epoch)
 		return
 	}
-	if p.last != 0 && env.seq != p.last+1 {
+	if env.seq != p.last+1 {
 		c.metrics.lost.Inc()
 		p.in.put(event{kind: lost})
 	}
@@ -165,16 +169,14 @@ func (c *Cluster) message(data []byte) {
 
 // add makes the link to a node's process, instead of that to an earlier one.
 func (c *Cluster) add(node string, epoch uint64) *Peer {
-	var after <-chan struct{}
 	if old := c.Peer(node); old != nil {
 		c.remove(old)
-		after = old.in.done
 	}
+	after := c.ended[node].told
 	p := newPeer(c, node, epoch)
 	peers := maps.Clone(c.Peers())
 	peers[node] = p
 	c.peers.Store(&peers)
-	delete(c.ended, node)
 	p.in.put(event{kind: up})
 	c.work.Go(p.publish)
 	c.work.Go(func() { p.handle(after) })
@@ -183,9 +185,11 @@ func (c *Cluster) add(node string, epoch uint64) *Peer {
 }
 
 func (c *Cluster) down(node string, epoch uint64) {
-	c.ended[node] = max(c.ended[node], epoch)
 	if p := c.Peer(node); p != nil && p.epoch <= epoch {
 		c.remove(p)
+	}
+	if was := c.ended[node]; was.epoch < epoch {
+		c.ended[node] = former{epoch, was.told}
 	}
 }
 
@@ -194,5 +198,6 @@ func (c *Cluster) remove(p *Peer) {
 	delete(peers, p.name)
 	c.peers.Store(&peers)
 	p.end()
+	c.ended[p.name] = former{p.epoch, p.in.done}
 	c.log.Info("node down", "node", p.name, "epoch", p.epoch)
 }

@@ -56,9 +56,13 @@ func appendItem(dst []byte, kind byte, data []byte) []byte {
 func readItems(data []byte) (items []Item, err error) {
 	r := packed.NewReader(data)
 	for !r.Done() {
-		items = append(items, Item{Kind: byte(r.Uint()), Data: r.Bytes()})
+		it := Item{Kind: byte(r.Uint()), Data: r.Bytes()}
+		if err := r.Err(); err != nil {
+			return items, err
+		}
+		items = append(items, it)
 	}
-	return items, r.Err()
+	return items, nil
 }
 
 // firstItems returns how many bytes of items go into the next envelope.
