@@ -10,10 +10,14 @@ import (
 
 // Sentinel starts a Sentinel that watches a master by that name, and waits until it
 // knows the replicas. Give its address and the name to a client.
-func Sentinel(t testing.TB, name string, master *Server, replicas int) *Server {
+func Sentinel(t testing.TB, name string, master *Server, replicas int, options ...Option) *Server {
 	t.Helper()
-	s := Start(t, sentinel(name, master))
+	s := Start(t, append([]Option{sentinel(name, master)}, options...)...)
 	c := s.Client(t)
+	// A Sentinel asks once in ten seconds what its servers are.
+	if err := c.Do(t.Context(), "SENTINEL", "DEBUG", "INFO-PERIOD", "100", "PING-PERIOD", "100", "PUBLISH-PERIOD", "100").Err(); err != nil {
+		t.Fatal(err)
+	}
 	Until(t, "the Sentinel knows the replicas", func() bool {
 		got, err := c.Do(t.Context(), "SENTINEL", "REPLICAS", name).Slice()
 		return err == nil && len(got) == replicas
@@ -34,17 +38,20 @@ func Until(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// Info reads a section of INFO.
+// Info reads a section of INFO, as soon as the server answers.
 func (s *Server) Info(t testing.TB, section string) map[string]string {
 	t.Helper()
 	c := s.newClient()
 	defer c.Close() //nolint:errcheck // nothing is lost with it
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	text, err := c.Info(ctx, section).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
+	var text string
+	// A Sentinel cuts the connections of servers that change places.
+	Until(t, "INFO "+section, func() (ok bool) {
+		var err error
+		text, err = c.Info(ctx, section).Result()
+		return err == nil
+	})
 	values := make(map[string]string)
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {

@@ -67,7 +67,7 @@ func WithTLS() Option {
 // ReplicaOf makes the server a replica of another.
 func ReplicaOf(master *Server) Option {
 	return func(s *Server) {
-		s.config = append(s.config, fmt.Sprintf("replicaof 127.0.0.1 %d", master.port), "repl-diskless-sync-delay 0")
+		s.config = append(s.config, fmt.Sprintf("replicaof 127.0.0.1 %d", master.port))
 		if master.pass != "" {
 			s.config = append(s.config, "masterauth "+master.pass)
 		}

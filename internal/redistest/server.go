@@ -72,11 +72,14 @@ func (o *output) String() string {
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
 	s := &Server{t: t, dir: t.TempDir()}
-	s.config = []string{"save \"\"", "appendonly no", "enable-debug-command yes"}
+	s.config = []string{"save \"\"", "appendonly no", "enable-debug-command yes",
+		// Replicas do not wait for others that might come.
+		"repl-diskless-sync-delay 0"}
 	for _, o := range options {
 		o(s)
 	}
 	s.choosePort()
+	t.Cleanup(s.Kill)
 	s.Restart()
 	return s
 }
@@ -164,7 +167,6 @@ func (s *Server) run() error {
 	s.mu.Lock()
 	s.proc = p
 	s.mu.Unlock()
-	s.t.Cleanup(func() { s.end(p, syscall.SIGKILL) })
 	return s.answers(p)
 }
 
@@ -176,7 +178,11 @@ func (s *Server) answers(p *process) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := c.Ping(ctx).Err()
+		// The client would log every vain try.
+		conn, err := net.Dial("tcp", s.Addr())
+		if err == nil {
+			err = errors.Join(conn.Close(), c.Ping(ctx).Err())
+		}
 		if err == nil {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"rollcall/storage"
@@ -16,6 +17,8 @@ import (
 // twice behind the caller's back: a message would arrive twice, and a server that is
 // gone would hold up its callers for as many time-outs.
 func newClient(c Config) redis.UniversalClient {
+	// The library would write a line of its own to stderr for every vain try.
+	logging.Disable()
 	return redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: c.Addresses, MasterName: c.MasterName, DB: c.Database,
 		Username: c.Username, Password: c.Password,

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -68,7 +67,7 @@ func (e *ear) read(ctx context.Context, sub *redis.PubSub, heard chan<- sound, k
 		e.waiting.Store(int64(time.Since(e.base)))
 		message, err := sub.Receive(ctx)
 		e.waiting.Store(0)
-		if ctx.Err() != nil || errors.Is(err, redis.ErrClosed) {
+		if ctx.Err() != nil || err != nil && !e.holds(sub) {
 			return
 		}
 		if err != nil {
@@ -171,11 +170,18 @@ func (e *ear) deaf(look uint64) {
 	}
 }
 
+// holds says whether a subscription has not been cut.
+func (e *ear) holds(sub *redis.PubSub) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sub == sub
+}
+
 // cut ends a subscription; the next one stands in for it.
 func (e *ear) cut(sub *redis.PubSub, why string) {
 	e.mu.Lock()
 	if e.sub == sub {
-		e.confirmed = false
+		e.sub, e.confirmed = nil, false
 	}
 	e.mu.Unlock()
 	if err := sub.Close(); err == nil && why != "the end" {
