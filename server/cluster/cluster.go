@@ -56,7 +56,7 @@ type Cluster struct {
 	epoch   uint64
 
 	peers atomic.Pointer[map[string]*Peer] // changed by the listening goroutine only
-	ended map[string]former // by node; of the listening goroutine
+	ended map[string]former                // by node; of the listening goroutine
 	ready chan struct{}
 	work  sync.WaitGroup // of the peers
 }
