@@ -5,15 +5,17 @@
 -- ARGV: 1 fence, "" when there must be none; 2 node; 3 user; 4 and 5 what the names of
 --       online sets and of node sets begin with; 6 the least revision;
 --       7 letters: l the list counts, f Redis may know older things, n nodes are asked for;
---       then lists, each after its length: rows as field and value, the user's projects,
---       projects joined, projects left, projects the node begins and ceases to be in
+--       8 when the node learned the user's projects; then lists, each after its length:
+--       rows as field and value, the user's projects, projects joined, projects left,
+--       projects the node begins and ceases to be in
 -- Returns {1, old, new, revision, repaired rows, members and states, nodes...}, or {-1}
 -- when the fence is another.
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return {-1} end
 local node, user, online, nodesof = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local listed = string.find(ARGV[7], 'l', 1, true)
 local fresh = string.find(ARGV[7], 'f', 1, true)
-local at = 8
+local learned = tonumber(ARGV[8])
+local at = 9
 local function list()
   local n, l = tonumber(ARGV[at]), {}
   for i = 1, n do l[i] = ARGV[at + i] end
@@ -25,13 +27,13 @@ local given, projects, joined, left, on, off = list(), list(), list(), list(), l
 local rows, keep, mine = {}, {}, node .. '|'
 local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do rows[all[i]] = all[i + 1] end
+local known = tonumber(rows.projects or '0') -- when what is recorded was learned
+rows.projects = nil
 for i = 1, #given, 2 do keep[given[i]] = given[i + 1] end
 local old = aggregate(rows)
-local had, elsewhere, rowsfixed = false, false, 0
+local had, rowsfixed = false, 0
 for f in pairs(rows) do
-  if string.sub(f, 1, #mine) ~= mine then
-    elsewhere = true
-  else
+  if string.sub(f, 1, #mine) == mine then
     had = true
     if not keep[f] then
       redis.call('HDEL', KEYS[2], f)
@@ -54,8 +56,9 @@ elseif fresh or had then
   redis.call('SREM', KEYS[5], user)
 end
 
--- The projects of a connected user: named when there is no telling from before, and
--- changed by joins and leaves alone while the user is online.
+-- The projects of a connected user are named when the user comes online, and changed by
+-- joins and leaves alone from then on. Where that may have been missed, what was learned
+-- last counts, whichever node learned it.
 local before, member = {}, {}
 for _, p in ipairs(redis.call('SMEMBERS', KEYS[4])) do
   before[p] = true
@@ -63,15 +66,18 @@ for _, p in ipairs(redis.call('SMEMBERS', KEYS[4])) do
 end
 if next(rows) == nil then
   member = {}
+  redis.call('DEL', KEYS[2])
 else
-  if listed and (old == 0 or fresh and not elsewhere) then
+  local taken = listed and (fresh and learned >= known or not fresh and old == 0)
+  if taken then
     member = {}
-  end
-  if listed and (old == 0 or fresh) then
     for _, p in ipairs(projects) do member[p] = true end
   end
   for _, p in ipairs(joined) do member[p] = true end
   for _, p in ipairs(left) do member[p] = nil end
+  if learned > known and (taken or #joined + #left > 0) then
+    redis.call('HSET', KEYS[2], 'projects', ARGV[8])
+  end
 end
 local setsfixed = 0
 for p in pairs(before) do

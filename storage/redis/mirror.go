@@ -25,8 +25,8 @@ type mirror struct {
 type person struct {
 	rows     []row
 	projects []string
-	left     []string // since Redis was last told
-	sent     bool     // Redis may know of it
+	learned  int64 // when, as a row's sequence
+	sent     bool  // Redis may know of it
 }
 
 type row struct {
@@ -40,6 +40,7 @@ type change struct {
 	user         string
 	rows         []row
 	projects     []string
+	learned      int64
 	listed       bool // projects count
 	fresh        bool // Redis may know older things
 	joined, left []string
@@ -62,11 +63,11 @@ func (m *mirror) set(c storage.ConnState, projects []string, now time.Time) chan
 		p = new(person)
 		m.users[c.User] = p
 	}
+	m.seq = max(m.seq+1, now.UnixMicro())
 	if !p.visible() {
 		ch.listed = true
 		ch.on, ch.off = m.exchange(p, len(p.rows) > 0, slices.Clone(projects))
 	}
-	m.seq = max(m.seq+1, now.UnixMicro())
 	r := row{conn: c.Conn, value: value(c, m.seq), visible: c.Show != storage.Offline}
 	if i := p.find(c.Conn); i >= 0 {
 		p.rows[i] = r
@@ -90,29 +91,26 @@ func (m *mirror) remove(user, conn string) change {
 	p.rows = slices.Delete(p.rows, i, i+1)
 	if len(p.rows) == 0 {
 		_, ch.off = m.exchange(p, true, nil)
-		p.left = nil
 	}
 	return ch
 }
 
 // join and leave change one membership. Of users who are not here they record nothing.
-func (m *mirror) join(user, project string) change {
-	ch := change{user: user, joined: []string{project}}
-	p := m.users[user]
-	if p == nil || len(p.rows) == 0 {
-		return ch
-	}
-	p.left = without(p.left, project)
-	if !slices.Contains(p.projects, project) {
+func (m *mirror) join(user, project string, now time.Time) change {
+	m.seq = max(m.seq+1, now.UnixMicro())
+	ch := change{user: user, joined: []string{project}, learned: m.seq}
+	if p := m.users[user]; p != nil && len(p.rows) > 0 {
 		ch.on, ch.off = m.exchange(p, true, append(slices.Clone(p.projects), project))
 	}
 	return ch
 }
 
-func (m *mirror) leave(user, project string) change {
-	ch := change{user: user, left: []string{project}}
-	if p := m.users[user]; p != nil && slices.Contains(p.projects, project) {
-		ch.on, ch.off = m.exchange(p, true, without(p.projects, project))
+func (m *mirror) leave(user, project string, now time.Time) change {
+	m.seq = max(m.seq+1, now.UnixMicro())
+	ch := change{user: user, left: []string{project}, learned: m.seq}
+	if p := m.users[user]; p != nil && len(p.rows) > 0 {
+		rest := slices.DeleteFunc(slices.Clone(p.projects), func(id string) bool { return id == project })
+		ch.on, ch.off = m.exchange(p, true, rest)
 	}
 	return ch
 }
@@ -135,7 +133,7 @@ func (m *mirror) exchange(p *person, counted bool, projects []string) (on, off [
 			}
 		}
 	}
-	p.projects = projects
+	p.projects, p.learned = projects, m.seq
 	return on, off
 }
 
@@ -154,12 +152,10 @@ func (m *mirror) complete(ch *change) {
 	ch.rows = slices.Clone(p.rows)
 	if behind || ch.fresh {
 		ch.fresh, ch.listed = true, len(p.rows) > 0
-		ch.left = append(ch.left, p.left...)
 	}
 	if ch.listed {
-		ch.projects = p.projects
+		ch.projects, ch.learned = p.projects, p.learned
 	}
-	p.left = nil
 	if len(p.rows) == 0 {
 		delete(m.users, ch.user)
 	}
@@ -192,14 +188,7 @@ func (m *mirror) owe(ch *change) {
 		delete(m.users, ch.user)
 		delete(m.behind, ch.user)
 		return
-	case len(p.rows) > 0:
-		for _, id := range ch.left {
-			if !slices.Contains(p.projects, id) && !slices.Contains(p.left, id) {
-				p.left = append(p.left, id)
-			}
-		}
-	}
-	if p != nil {
+	default:
 		m.behind[ch.user] = struct{}{}
 	}
 }
@@ -220,10 +209,6 @@ func (p *person) visible() bool {
 
 func (p *person) find(conn string) int {
 	return slices.IndexFunc(p.rows, func(r row) bool { return r.conn == conn })
-}
-
-func without(list []string, s string) []string {
-	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return x == s })
 }
 
 // value is a row as Redis keeps it: "code|priority|time.sequence|resource", the time

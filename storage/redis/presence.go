@@ -126,13 +126,13 @@ func (p *presence) Remove(ctx context.Context, user, conn string) (storage.Prese
 
 // Join implements storage.Presence.
 func (p *presence) Join(ctx context.Context, user, project string) error {
-	_, err := p.tell(ctx, false, func() change { return p.mirror.join(user, project) })
+	_, err := p.tell(ctx, false, func() change { return p.mirror.join(user, project, p.now()) })
 	return err
 }
 
 // Leave implements storage.Presence.
 func (p *presence) Leave(ctx context.Context, user, project string) error {
-	_, err := p.tell(ctx, false, func() change { return p.mirror.leave(user, project) })
+	_, err := p.tell(ctx, false, func() change { return p.mirror.leave(user, project, p.now()) })
 	return err
 }
 
@@ -189,7 +189,7 @@ func (p *presence) assertArgs(ch *change, nodes bool) []any {
 		flags += "n"
 	}
 	args := make([]any, 0, 16+2*len(ch.rows)+len(ch.projects))
-	args = append(args, p.fence, p.node, ch.user, p.names.online, p.names.nodesOf, p.least(), flags, 2*len(ch.rows))
+	args = append(args, p.fence, p.node, ch.user, p.names.online, p.names.nodesOf, p.least(), flags, ch.learned, 2*len(ch.rows))
 	for _, r := range ch.rows {
 		args = append(args, p.node+"|"+r.conn, r.value)
 	}

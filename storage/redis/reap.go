@@ -50,7 +50,7 @@ func (p *presence) bury(ctx context.Context, node, how string) (rows int, err er
 		for i, u := range users {
 			n := &p.names
 			list[i] = evaluation{p.scripts.assert, p.assertKeys(node, u), []any{
-				"", node, u, n.online, n.nodesOf, p.least(), "f", 0, 0, 0, 0, 0, 0,
+				"", node, u, n.online, n.nodesOf, p.least(), "f", 0, 0, 0, 0, 0, 0, 0,
 			}}
 		}
 		n, ok, err := p.unfenced(ctx, list, 4)

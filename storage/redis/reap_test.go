@@ -88,7 +88,7 @@ func TestReapingStopsWhenTheNodeIsBack(t *testing.T) {
 	want := dump(t, server.Client(t))
 	p := b.presence
 	e := evaluation{p.scripts.assert, p.assertKeys("a", "ann"), []any{
-		"", "a", "ann", p.names.online, p.names.nodesOf, p.least(), "f", 0, 0, 0, 0, 0, 0,
+		"", "a", "ann", p.names.online, p.names.nodesOf, p.least(), "f", 0, 0, 0, 0, 0, 0, 0,
 	}}
 	for _, e := range []evaluation{e, p.interestOf("", "a", nil, []string{"p1"})} {
 		if _, ok, err := p.unfenced(t.Context(), []evaluation{e}, 1); ok || err != nil {
