@@ -23,7 +23,7 @@ var (
 	// wrapping it says which.
 	ErrInvalid = errors.New("storage: invalid record")
 	// ErrBlocked says that a user exists and may not log in. The credentials come
-	// with it, so that only who knows the password is told (RFC 6120 section 6.5.1,
+	// with it, so that only who knows the password is told (RFC 6120 section 6.5.2,
 	// account-disabled). Other calls answer as if there were no such user.
 	ErrBlocked = errors.New("storage: blocked")
 	// ErrUnavailable says that the store cannot be reached now; the same call

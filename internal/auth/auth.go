@@ -1,20 +1,30 @@
 // Package auth is the server's side of SASL (RFC 4422, RFC 6120 section 6):
 // PLAIN (RFC 4616) and SCRAM with SHA-1, SHA-256 and SHA-512 (RFC 5802,
-// RFC 7677) over what a storage.Users keeps.
+// RFC 7677) over what a storage.Users keeps: keys, password hashes (see Hashed)
+// or passwords.
 //
 // An unknown user is answered like a wrong password, with the same messages and
 // the same work (RFC 6120 section 13.11). That holds as long as the store's
 // keys have the iteration count the Authenticator was made with and salts of 16
-// bytes; keys imported with others can be told from invented ones.
+// bytes; keys imported with others can be told from invented ones. Where there
+// are hashes instead, an unknown user costs what the last known one did: users
+// whose hashes were made in another way can be told by the time it takes, and so
+// can all until the first of them has come.
+//
+// Checking a password is work for a processor. No more are checked at once than
+// there are processors, and no more than fit in memory; whoever waits longer than
+// five seconds is told to come back.
 package auth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"mellium.im/sasl"
 
@@ -46,6 +56,10 @@ type Authenticator struct {
 	secret     []byte
 	nonce      func() string // the server's part of a SCRAM nonce
 	derive     deriver
+	work       *work
+	// pattern is what the hashes of this store are like: the last one that was read,
+	// without its salt and sum.
+	pattern atomic.Pointer[hashed]
 }
 
 // New returns an Authenticator, or an error that says which field is wrong.
@@ -64,6 +78,7 @@ func New(c Config) (*Authenticator, error) {
 		secret:     slices.Clone(c.Secret),
 		nonce:      randomNonce,
 		derive:     derive,
+		work:       newWork(),
 	}, nil
 }
 
@@ -133,4 +148,31 @@ func (a *Authenticator) plainKeys() string {
 		}
 	}
 	return byCost()[0]
+}
+
+// verify reports whether the password is the user's. It costs the same for one who does
+// not exist. The error says why that cannot be known: it wraps errHash if the hash in
+// the store is at fault.
+func (a *Authenticator) verify(ctx context.Context, acc account, password string) (ok bool, err error) {
+	c := acc.credentials
+	var unreadable error
+	if onlyHash(c) {
+		var h *hashed
+		if h, unreadable = parseHash(c.Hash); unreadable == nil {
+			a.pattern.Store(h.decoy())
+			return a.work.matches(ctx, h, password)
+		}
+	}
+	if pattern := a.pattern.Load(); pattern != nil && c.Plain == "" && !hasKeys(c) && len(a.users.Mechanisms()) == 0 {
+		_, err = a.work.matches(ctx, pattern, password)
+	} else {
+		err = a.work.do(ctx, 0, func() (err error) {
+			ok, err = check(c, password, a.decoy(a.plainKeys(), acc.name), a.derive)
+			return err
+		})
+	}
+	if err == nil {
+		err = unreadable
+	}
+	return ok && err == nil, err
 }

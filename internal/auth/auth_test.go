@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ type fakeUsers struct {
 	mechanisms  []string
 	credentials map[string]storage.Credentials
 	err         error
+	blocked     bool // everybody
 }
 
 func (u *fakeUsers) User(ctx context.Context, id string) (storage.User, error) {
@@ -36,6 +38,9 @@ func (u *fakeUsers) Credentials(ctx context.Context, id string) (storage.Credent
 	c, ok := u.credentials[id]
 	if !ok {
 		return storage.Credentials{}, storage.ErrNotFound
+	}
+	if u.blocked {
+		return c, fmt.Errorf("%w: moved out", storage.ErrBlocked)
 	}
 	return c, nil
 }

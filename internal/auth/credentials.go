@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
@@ -81,9 +83,18 @@ func NewCredentials(password string, iterations int) (storage.Credentials, error
 }
 
 // Verify reports whether the password belongs to the credentials. A plain
-// password decides alone when there is one; otherwise one mechanism's keys do.
+// password decides alone when there is one; otherwise one mechanism's keys do, or
+// the hash when there are none.
 // How long it takes does not depend on how much of the password is right.
 func Verify(c storage.Credentials, password string) bool {
+	if onlyHash(c) {
+		h, err := parseHash(c.Hash)
+		if err != nil || password == "" {
+			return false
+		}
+		ok, err := newWork().matches(context.Background(), h, password)
+		return ok && err == nil
+	}
 	decoy := storage.SCRAMKeys{Mechanism: scramSHA256, Salt: make([]byte, saltSize), Iterations: MinIterations}
 	ok, err := check(c, password, decoy, derive)
 	return ok && err == nil
@@ -118,6 +129,13 @@ func check(c storage.Credentials, password string, decoy storage.SCRAMKeys, deri
 	return same && found && forbidden == nil && c.Plain == "", nil
 }
 
+// onlyHash reports whether the hash is what decides.
+func onlyHash(c storage.Credentials) bool { return c.Hash != "" && c.Plain == "" && !hasKeys(c) }
+
+func hasKeys(c storage.Credentials) bool {
+	return slices.ContainsFunc(byCost(), func(m string) bool { _, ok := keysFor(c, m); return ok })
+}
+
 // keysFor returns the keys for a mechanism, provided that they can be used.
 func keysFor(c storage.Credentials, mechanism string) (storage.SCRAMKeys, bool) {
 	for _, k := range c.SCRAM {
@@ -125,7 +143,7 @@ func keysFor(c storage.Credentials, mechanism string) (storage.SCRAMKeys, bool) 
 			continue
 		}
 		size := hashOf(mechanism)().Size()
-		if len(k.Salt) > 0 && k.Iterations > 0 && len(k.StoredKey) == size && len(k.ServerKey) == size {
+		if len(k.Salt) > 0 && k.Iterations > 0 && k.Iterations <= maxIterations && len(k.StoredKey) == size && len(k.ServerKey) == size {
 			return k, true
 		}
 	}

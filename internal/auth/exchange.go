@@ -112,6 +112,7 @@ type account struct {
 	name        string  // the id, or the name as claimed if it cannot be one
 	credentials storage.Credentials
 	unknown     error // why there is no such user; nil if there is
+	blocked     error // why the user may not log in; nil if they may
 }
 
 // lookup finds whom the client claims to be. A name that cannot be a user's is
@@ -126,20 +127,28 @@ func (e *Exchange) lookup(name string) (account, *Failure) {
 		return account{name: name, unknown: err}, nil
 	}
 	acc := account{jid: j, name: j.Local()}
-	acc.credentials, err = e.a.users.Credentials(e.ctx, acc.name)
+	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
+	defer cancel()
+	acc.credentials, err = e.a.users.Credentials(ctx, acc.name)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		acc.credentials, acc.unknown = storage.Credentials{}, err
+	case errors.Is(err, storage.ErrBlocked):
+		acc.blocked = err
 	case err != nil:
 		return account{}, &Failure{Condition: TemporaryAuthFailure, Cause: err}
 	}
 	return acc, nil
 }
 
-// accept ends the exchange's check of who the client is: the authorization
+// accept ends the exchange's check of who the client is, which is proven by now:
+// the user must not be blocked (RFC 6120 section 6.5.2), and the authorization
 // identity must be absent or the user's own bare JID (RFC 6120 section 6.3.8),
 // which some clients always send.
 func (e *Exchange) accept(acc account, authzid string) *Failure {
+	if acc.blocked != nil {
+		return &Failure{Condition: AccountDisabled, Cause: acc.blocked}
+	}
 	if authzid != "" {
 		j, err := jid.Parse(authzid)
 		if err != nil {
@@ -169,12 +178,17 @@ func (e *Exchange) checkPlain(name, password, authzid string) *Failure {
 	if f != nil {
 		return f
 	}
-	ok, err := check(acc.credentials, password, e.a.decoy(e.a.plainKeys(), acc.name), e.a.derive)
+	ok, err := e.a.verify(e.ctx, acc, password)
 	switch {
+	case errors.Is(err, errHash):
+		// Trying again would not help (RFC 6120 section 6.5.11 is for what passes).
+		return &Failure{Condition: NotAuthorized, Cause: err}
 	case err != nil:
 		return &Failure{Condition: TemporaryAuthFailure, Cause: err}
 	case acc.unknown != nil:
 		return &Failure{Condition: NotAuthorized, Cause: acc.unknown}
+	case !ok && acc.credentials.Plain == "" && acc.credentials.Hash == "" && !hasKeys(acc.credentials):
+		return &Failure{Condition: NotAuthorized, Cause: errNoKeys}
 	case !ok:
 		return &Failure{Condition: NotAuthorized, Cause: errWrongPassword}
 	}

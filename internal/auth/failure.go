@@ -8,6 +8,7 @@ import (
 // The SASL error conditions of RFC 6120 section 6.5 that this package gives.
 const (
 	Aborted              = "aborted"
+	AccountDisabled      = "account-disabled"
 	EncryptionRequired   = "encryption-required"
 	IncorrectEncoding    = "incorrect-encoding"
 	InvalidAuthzid       = "invalid-authzid"

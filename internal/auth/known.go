@@ -19,6 +19,8 @@ func (a *Authenticator) Known(ctx context.Context, host string, account jid.JID)
 	if account.Local() == "" || account.IsFull() || account.Domain() != host {
 		return &Failure{Condition: NotAuthorized, Cause: fmt.Errorf("%w: %s", errNotHere, host), User: user}
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	_, err := a.users.User(ctx, account.Local())
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
