@@ -25,6 +25,17 @@ func TestPresence(t *testing.T) {
 	})
 }
 
+func TestPresenceNodes(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	storagetest.PresenceNodes(t, func(t *testing.T) (a, b storage.Presence, nameOfB string) {
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return openNode(t, server, "a"), openNode(t, server, "b"), "b"
+	})
+}
+
 func TestSetRefusesUnknownShow(t *testing.T) {
 	s := openNode(t, redistest.Start(t), "n1")
 	for _, show := range []storage.Show{-1, 4, 257, math.MaxInt} {

@@ -17,6 +17,7 @@ import (
 func Presence(t *testing.T, open func(t *testing.T) storage.Presence) {
 	t.Run("aggregate", func(t *testing.T) { presenceTables(t, open) })
 	t.Run("projects", func(t *testing.T) { presenceCounts(t, open) })
+	t.Run("many projects", func(t *testing.T) { presenceMany(t, open(t)) })
 	t.Run("revision", func(t *testing.T) { presenceRevision(t, open(t)) })
 	t.Run("status", func(t *testing.T) { presenceStatus(t, open(t)) })
 	t.Run("online in", func(t *testing.T) { presenceOnlineIn(t, open(t)) })
