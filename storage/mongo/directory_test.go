@@ -3,6 +3,7 @@ package mongo_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"rollcall/internal/jid"
+	"rollcall/internal/mongofake"
 	"rollcall/internal/mongotest"
 	"rollcall/storage"
 	"rollcall/storage/mongo"
@@ -24,17 +26,14 @@ import (
 )
 
 // product plays the product: it changes users and projects in an embedded store, which
-// knows the rules, and writes what came of it to MongoDB with the plain driver. Where
-// told is set it says so to the store under test, as the product may.
+// knows the rules, and writes what came of it to MongoDB with the plain driver. Then it
+// asks the store under test to look.
 type product struct {
 	*mongo.Store
 	model  *sqlite.Store
-	db     *driver.Database
+	db     database
 	layout layout
-	told   bool
-
-	mu      sync.Mutex
-	written map[string]string // what stands in MongoDB, by collection and id
+	mu     sync.Mutex
 }
 
 // layout is how the product's documents look.
@@ -75,7 +74,43 @@ func open(t testing.TB, c mongo.Config) *mongo.Store {
 	return s
 }
 
-func newProduct(t *testing.T, client *driver.Client, uri string, l layout) *product {
+// database is where the product writes.
+type database interface {
+	// put writes a document, whose first field is its _id.
+	put(ctx context.Context, collection string, doc bson.D) error
+	remove(ctx context.Context, collection string, id any) error
+}
+
+// real is a database behind the driver.
+type real struct{ *driver.Database }
+
+func (d real) put(ctx context.Context, collection string, doc bson.D) error {
+	_, err := d.Collection(collection).ReplaceOne(ctx, bson.D{doc[0]}, doc, options.Replace().SetUpsert(true))
+	return err
+}
+
+func (d real) remove(ctx context.Context, collection string, id any) error {
+	_, err := d.Collection(collection).DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return err
+}
+
+// fake is what the wire fake has.
+type fake struct{ *mongofake.Fake }
+
+func (f fake) put(_ context.Context, collection string, doc bson.D) error {
+	f.Collection(collection).Insert(doc)
+	return nil
+}
+
+func (f fake) remove(_ context.Context, collection string, id any) error {
+	f.Collection(collection).Delete(id)
+	return nil
+}
+
+// newName is a database of its own.
+func newName() string { return "t" + bson.NewObjectID().Hex() }
+
+func newProduct(t *testing.T, uri, name string, db database, l layout) *product {
 	t.Helper()
 	model, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "model.db")})
 	if err != nil {
@@ -86,7 +121,6 @@ func newProduct(t *testing.T, client *driver.Client, uri string, l layout) *prod
 			t.Error(err)
 		}
 	})
-	name := "t" + bson.NewObjectID().Hex()
 	c := mongo.Config{
 		URI: uri, Database: name,
 		Users:    mongo.Users{Name: "name", Scheme: mongo.SchemeSCRAM, Mechanisms: []string{"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"}},
@@ -97,7 +131,7 @@ func newProduct(t *testing.T, client *driver.Client, uri string, l layout) *prod
 	if l.config != nil {
 		l.config(&c)
 	}
-	return &product{Store: open(t, c), model: model, db: client.Database(name), layout: l, told: true, written: make(map[string]string)}
+	return &product{Store: open(t, c), model: model, db: db, layout: l}
 }
 
 // testWriter lets a log go where the test's goes, as long as the test lasts.
@@ -110,86 +144,71 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// change changes the model, then MongoDB.
-func (p *product) change(ctx context.Context, f func() error) error {
+// change changes the model, then what it is about in MongoDB, and looks there. Once it has
+// begun it is done, whatever becomes of ctx.
+func (p *product) change(ctx context.Context, users, projects []string, f func(context.Context) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err := f()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := f(ctx)
+	for _, id := range users {
+		if err := p.writeUser(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range projects {
+		if err := p.writeProject(ctx, id); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return err
-	}
-	if err := p.write(ctx); err != nil {
-		return err
-	}
-	if !p.told {
-		return nil
 	}
 	return p.Refresh(ctx)
 }
 
-// write writes what is different.
-func (p *product) write(ctx context.Context) error {
-	docs := make(map[string]bson.D)
-	users, err := p.model.Users(ctx)
+func (p *product) writeUser(ctx context.Context, id string) error {
+	if _, ok := jid.Unescape(id); !ok {
+		return nil // the model refused it
+	}
+	u, err := p.model.User(ctx, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		doc := p.layout.user(storage.User{ID: id}, storage.Credentials{})
+		return p.db.remove(ctx, "users", doc[0].Value)
+	}
 	if err != nil {
 		return err
 	}
-	for _, u := range users {
-		c, err := p.model.Credentials(ctx, u.ID)
-		if err != nil {
-			return err
-		}
-		docs["users/"+u.ID] = p.layout.user(u, c)
-	}
-	projects, err := p.model.Projects(ctx)
+	c, err := p.model.Credentials(ctx, id)
 	if err != nil {
 		return err
 	}
-	for _, pr := range projects {
-		members, err := p.model.Members(ctx, pr.ID)
-		if err != nil {
-			return err
-		}
-		list := bson.A{}
-		for _, u := range members {
-			list = append(list, p.layout.member(u.ID))
-		}
-		docs["projects/"+pr.ID] = bson.D{{Key: "_id", Value: stored(pr.ID)}, {Key: "name", Value: pr.Name}, {Key: "members", Value: list}}
-	}
-	return p.replace(ctx, docs)
+	return p.db.put(ctx, "users", p.layout.user(u, c))
 }
 
-func (p *product) replace(ctx context.Context, docs map[string]bson.D) error {
-	for at, doc := range docs {
-		text, err := bson.MarshalExtJSON(doc, true, false)
-		if err != nil {
-			return err
-		}
-		if p.written[at] == string(text) {
-			continue
-		}
-		collection, _, _ := strings.Cut(at, "/")
-		if _, err := p.db.Collection(collection).ReplaceOne(ctx, bson.D{doc[0]}, doc, options.Replace().SetUpsert(true)); err != nil {
-			return err
-		}
-		p.written[at] = string(text)
+func (p *product) writeProject(ctx context.Context, id string) error {
+	if _, ok := jid.Unescape(id); !ok {
+		return nil
 	}
-	for at := range p.written {
-		if _, still := docs[at]; still {
-			continue
-		}
-		collection, id, _ := strings.Cut(at, "/")
-		if collection == "users" {
-			doc := p.layout.user(storage.User{ID: id}, storage.Credentials{})
-			if _, err := p.db.Collection(collection).DeleteOne(ctx, bson.D{doc[0]}); err != nil {
-				return err
-			}
-		} else if _, err := p.db.Collection(collection).DeleteOne(ctx, bson.D{{Key: "_id", Value: stored(id)}}); err != nil {
-			return err
-		}
-		delete(p.written, at)
+	pr, err := p.model.Project(ctx, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return p.db.remove(ctx, "projects", stored(id))
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	members, err := p.model.Members(ctx, id)
+	if err != nil {
+		return err
+	}
+	list := bson.A{}
+	for _, u := range members {
+		list = append(list, p.layout.member(u.ID))
+	}
+	return p.db.put(ctx, "projects", bson.D{{Key: "_id", Value: stored(id)}, {Key: "name", Value: pr.Name}, {Key: "members", Value: list}})
 }
 
 // stored is the string that a local part stands for.
@@ -203,25 +222,33 @@ func stored(id string) string {
 
 // AddUser implements storage.Admin, like what follows.
 func (p *product) AddUser(ctx context.Context, u storage.UserRecord) error {
-	return p.change(ctx, func() error { return p.model.AddUser(ctx, u) })
+	return p.change(ctx, []string{u.ID}, nil, func(ctx context.Context) error { return p.model.AddUser(ctx, u) })
 }
 
 func (p *product) SetCredentials(ctx context.Context, id string, c storage.Credentials) error {
-	return p.change(ctx, func() error { return p.model.SetCredentials(ctx, id, c) })
+	return p.change(ctx, []string{id}, nil, func(ctx context.Context) error { return p.model.SetCredentials(ctx, id, c) })
 }
 
 func (p *product) RemoveUser(ctx context.Context, id string) error {
-	return p.change(ctx, func() error { return p.model.RemoveUser(ctx, id) })
+	of, err := p.model.ProjectsOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	var projects []string
+	for _, pr := range of {
+		projects = append(projects, pr.ID)
+	}
+	return p.change(ctx, []string{id}, projects, func(ctx context.Context) error { return p.model.RemoveUser(ctx, id) })
 }
 
 func (p *product) Users(ctx context.Context) ([]storage.User, error) { return p.model.Users(ctx) }
 
 func (p *product) AddProject(ctx context.Context, pr storage.Project) error {
-	return p.change(ctx, func() error { return p.model.AddProject(ctx, pr) })
+	return p.change(ctx, nil, []string{pr.ID}, func(ctx context.Context) error { return p.model.AddProject(ctx, pr) })
 }
 
 func (p *product) RemoveProject(ctx context.Context, id string) error {
-	return p.change(ctx, func() error { return p.model.RemoveProject(ctx, id) })
+	return p.change(ctx, nil, []string{id}, func(ctx context.Context) error { return p.model.RemoveProject(ctx, id) })
 }
 
 func (p *product) Projects(ctx context.Context) ([]storage.Project, error) {
@@ -229,15 +256,24 @@ func (p *product) Projects(ctx context.Context) ([]storage.Project, error) {
 }
 
 func (p *product) Join(ctx context.Context, project, user string) error {
-	return p.change(ctx, func() error { return p.model.Join(ctx, project, user) })
+	return p.change(ctx, nil, []string{project}, func(ctx context.Context) error { return p.model.Join(ctx, project, user) })
 }
 
 func (p *product) Leave(ctx context.Context, project, user string) error {
-	return p.change(ctx, func() error { return p.model.Leave(ctx, project, user) })
+	return p.change(ctx, nil, []string{project}, func(ctx context.Context) error { return p.model.Leave(ctx, project, user) })
 }
 
 func (p *product) Import(ctx context.Context, records []storage.Record) error {
-	return p.change(ctx, func() error { return p.model.Import(ctx, records) })
+	var users, projects []string
+	for _, r := range records {
+		if r.User != nil {
+			users = append(users, r.User.ID)
+		}
+		if r.Project != nil {
+			projects = append(projects, r.Project.ID)
+		}
+	}
+	return p.change(ctx, users, projects, func(ctx context.Context) error { return p.model.Import(ctx, records) })
 }
 
 // keysDocument is SCRAM keys as in MongoDB's own users.
@@ -283,14 +319,21 @@ func logins() layout {
 	}
 }
 
+// TestConformance runs against FerretDB, whose changes are found by comparing.
 func TestConformance(t *testing.T) {
 	server := mongotest.Start(t)
 	client := connect(t, server.URI)
-	for name, l := range map[string]layout{"strings": plain(), "logins": logins()} {
-		t.Run(name, func(t *testing.T) {
-			storagetest.Directory(t, func(t *testing.T) storagetest.DirectoryStore {
-				return newProduct(t, client, server.URI, l)
-			})
-		})
-	}
+	storagetest.Directory(t, func(t *testing.T) storagetest.DirectoryStore {
+		name := newName()
+		return newProduct(t, server.URI, name, real{client.Database(name)}, plain())
+	})
+}
+
+// TestConformanceWithStreams runs against the wire fake, where change streams tell of
+// the same changes as comparing does: none may be told twice.
+func TestConformanceWithStreams(t *testing.T) {
+	storagetest.Directory(t, func(t *testing.T) storagetest.DirectoryStore {
+		f := mongofake.New(t)
+		return newProduct(t, f.URI, newName(), fake{f}, logins())
+	})
 }
