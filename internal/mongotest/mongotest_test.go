@@ -103,6 +103,20 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestLeash sees that a server ends by itself when whoever started it is no more: then
+// nobody holds the other end of its standard input.
+func TestLeash(t *testing.T) {
+	s := Start(t)
+	p := s.process
+	s.process = nil // nothing left to kill
+	if err := s.stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPath sees that the environment decides, and that outside the tree there is nothing
 // to build.
 func TestPath(t *testing.T) {
