@@ -29,6 +29,9 @@ func (c *community) directoryChanged(ctx context.Context, e *server.DirectoryCha
 		return
 	}
 	defer p.mu.Unlock()
+	if !p.here() {
+		return // the nodes that have the user tell what comes of it
+	}
 	if !p.known {
 		c.load(ctx, e.Batch, p)
 		return
@@ -49,30 +52,7 @@ func (c *community) memberAdded(ctx context.Context, b *server.Batch, p *person,
 		return
 	}
 	c.member(ctx, p, project, true)
-	c.ties.Lock()
-	defer c.ties.Unlock()
-	p.publish(slices.Insert(slices.Clone(before), at, project))
-	c.join(project, p)
-	c.meet(b, p, before, []string{project})
-}
-
-// meet lets p and the members of projects that p is new to see each other, apart
-// from those who did so before; c.ties is held.
-func (c *community) meet(b *server.Batch, p *person, before, projects []string) {
-	var x extension
-	readers := p.view.Load().readers
-	for _, o := range c.others(p, projects) {
-		v := o.view.Load()
-		if firstShared(before, v.projects) != "" {
-			continue
-		}
-		for _, s := range v.readers {
-			c.describe(b, &x, p, v.projects, s)
-		}
-		for _, s := range readers {
-			c.describe(b, &x, o, p.view.Load().projects, s)
-		}
-	}
+	c.belong(b, p, slices.Insert(slices.Clone(before), at, project))
 }
 
 // memberRemoved is the end of that, for those who share no other project.
@@ -83,16 +63,85 @@ func (c *community) memberRemoved(ctx context.Context, b *server.Batch, p *perso
 		return
 	}
 	c.member(ctx, p, project, false)
+	c.belong(b, p, slices.Delete(slices.Clone(before), at, at+1))
+}
+
+// belong makes ids, which are sorted, the projects of a person of this node: who sees
+// each other by them and did not before is told, and who does so no longer; p.mu is
+// held.
+func (c *community) belong(b *server.Batch, p *person, ids []string) {
+	before := p.view.Load().projects
+	began, ended, alone := c.moveAlone(p, ids)
+	if !alone {
+		began, ended = c.move(b, p, before, ids)
+	}
+	c.askAll(b, began)
+	c.endRooms(b, ended)
+}
+
+// moveAlone does it for a person of whom nothing is seen, and who reads nothing.
+func (c *community) moveAlone(p *person, ids []string) (began []string, ended []*room, ok bool) {
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	before := p.view.Load().projects
+	if len(p.conns) > 0 || len(p.remotes) > 0 {
+		return nil, nil, false
+	}
+	began = c.moveTo(p, ids)
+	return began, c.partAll(p, minus(before, ids)), true
+}
+
+func (c *community) move(b *server.Batch, p *person, before, ids []string) (began []string, ended []*room) {
+	readers := p.view.Load().readers
 	c.ties.Lock()
 	defer c.ties.Unlock()
-	affected := c.others(p, []string{project})
-	after := slices.Delete(slices.Clone(before), at, at+1)
-	p.publish(after)
-	c.part(project, p)
-	for _, o := range affected {
-		if firstShared(after, o.view.Load().projects) == "" {
-			c.conceal(b, p, o)
-			c.conceal(b, o, p)
+	for _, o := range c.others(p, minus(before, ids)) {
+		if firstShared(o.seenIn(), ids) == "" {
+			c.conceal(b, o, readers)
 		}
 	}
+	p.fan.Lock()
+	seen := p.seenIn()
+	began = c.moveTo(p, ids)
+	c.reveal(b, p, seen, p.seenIn())
+	if p.shownHere() {
+		c.post(b, p, c.peersIn(union(before, ids), nil), &news{})
+	}
+	// After that: whoever asks about a project and is not told of p has heard it.
+	ended = c.partAll(p, minus(before, ids))
+	p.fan.Unlock()
+	var x extension
+	for _, o := range c.others(p, minus(ids, before)) {
+		if firstShared(o.seenIn(), before) != "" {
+			continue
+		}
+		for _, s := range readers {
+			c.describe(b, &x, o, ids, s)
+		}
+	}
+	return began, ended
+}
+
+// moveTo makes ids the projects and enters their rooms. It returns those that nobody of
+// this node was in; mu and fan are held.
+func (c *community) moveTo(p *person, ids []string) (began []string) {
+	before := p.view.Load().projects
+	p.publish(ids)
+	p.respread()
+	for _, id := range minus(ids, before) {
+		if c.join(id, p) && c.m.clustered {
+			began = append(began, id)
+		}
+	}
+	return began
+}
+
+// partAll leaves rooms, and returns those that nobody of this node is left in.
+func (c *community) partAll(p *person, projects []string) (ended []*room) {
+	for _, id := range projects {
+		if r := c.part(id, p); r != nil {
+			ended = append(ended, r)
+		}
+	}
+	return ended
 }

@@ -22,7 +22,6 @@ func (c *community) connOf(p *person, s *server.Session) *conn {
 	if cn == nil {
 		cn = &conn{id: s.Conn(), jid: s.JID(), session: s}
 		p.conns = append(p.conns, cn)
-		p.publish(p.view.Load().projects)
 	}
 	return cn
 }
@@ -44,71 +43,106 @@ func (c *community) setPresence(ctx context.Context, e *server.SetPresence) {
 	for _, o := range over {
 		change, err = c.remove(ctx, p, o)
 	}
-	c.tell(e.Batch, p, cn, e.Presence, hidden, over, func() { c.count(p, change, err) })
-	if e.Presence.Available && !e.WasAvailable {
-		c.welcome(e.Batch, p, e.Session)
+	c.tell(e.Batch, p, &word{cn: cn, says: e.Presence, hidden: hidden, over: over, change: change, err: err})
+	if e.Presence.Available && !cn.reads {
+		c.welcome(e.Batch, p, cn)
 	}
 	if !e.Presence.Available {
 		p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool { return x == cn })
 		p.publish(p.view.Load().projects)
-		c.leaveIfGone(p)
+		c.leaveIfGone(e.Batch, p)
 	}
 }
 
-// tell makes a presence what others see of a connection, and takes back what they
-// saw of those that are over. counted is called in between: what others are told
-// of the user is the state after all that.
-func (c *community) tell(b *server.Batch, p *person, cn *conn, pr *server.Presence, hidden bool, over []*conn, counted func()) {
+// word is what a connection says of itself, or what is said of it when it is gone.
+type word struct {
+	cn     *conn
+	says   *server.Presence
+	hidden bool
+	over   []*conn // others that count no longer
+	change storage.PresenceChange
+	err    error // why the store did not say what changed
+}
+
+// tell makes a word what others see of a connection, and takes back what they saw of
+// those that are over. What others are told of the user is the state after all that.
+func (c *community) tell(b *server.Batch, p *person, w *word) {
 	c.ties.RLock()
 	defer c.ties.RUnlock()
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	visible := pr.Available && !hidden
-	was := false
+	old := p.status
+	visible := w.says.Available && !w.hidden
+	was, last := false, false
 	if visible {
-		p.show(cn, pr)
+		p.show(w.cn, w.says)
 	} else {
-		was = p.hide(cn)
+		was, last = p.hide(w.cn)
 	}
-	over = slices.DeleteFunc(over, func(o *conn) bool {
+	fresh := visible || was || w.hidden
+	var over, lasts []*conn
+	for _, o := range w.over {
+		seen, last := p.hide(o)
+		if !seen {
+			continue
+		}
+		fresh = true
+		if last {
+			lasts = append(lasts, o)
+		}
 		// The successor at the same address has told others enough.
-		return !p.hide(o) || o.jid == cn.jid && (visible || was)
-	})
-	counted()
+		if o.jid != w.cn.jid || !visible && !was {
+			over = append(over, o)
+		}
+	}
+	c.count(p, w.change, w.err)
+	changed, projects := p.status != old, p.seenIn()
 	switch {
 	case visible:
-		c.announce(b, p, pr)
-	case was && hidden:
-		c.announceEnd(b, p, server.Unavailable(cn.jid, pr.At))
+		c.announce(b, p, w.says, projects)
+	case was && w.hidden:
+		c.announceEnd(b, p, server.Unavailable(w.cn.jid, w.says.At), last, changed, projects)
 	case was:
-		c.announceEnd(b, p, pr)
+		c.announceEnd(b, p, w.says, last, changed, projects)
 	}
 	for _, o := range over {
-		c.announceEnd(b, p, server.Unavailable(o.jid, pr.At))
+		c.announceEnd(b, p, server.Unavailable(o.jid, w.says.At), slices.Contains(lasts, o), changed, projects)
+	}
+	if c.m.clustered && fresh {
+		c.pass(b, p, w, was)
 	}
 }
 
-// announceEnd tells co-members that what they saw of an address is over, or what
-// they see of it now if a newer connection has it; p.fan is held.
-func (c *community) announceEnd(b *server.Batch, p *person, gone *server.Presence) {
-	if twin := p.shownAt(gone.JID); twin != nil {
-		gone = twin.presence
+// pass tells other nodes; p.fan is held.
+func (c *community) pass(b *server.Batch, p *person, w *word, was bool) {
+	n := &news{hidden: w.hidden, guessed: w.err != nil}
+	if was && !w.hidden {
+		n.gone = []heard{{id: w.cn.id, presence: w.says}}
 	}
-	c.announce(b, p, gone)
+	c.post(b, p, c.peersIn(p.view.Load().projects, w.change.Nodes), n)
 }
 
 // count makes what the store said the user's state, or what this node sees when
 // the store did not say; p.fan is held.
 func (c *community) count(p *person, ch storage.PresenceChange, err error) {
 	if err != nil {
-		ch.New, ch.Rev = p.guess(c.m), c.rev.Load()
+		ch.New, ch.Rev = p.guess(c.m), max(p.rev, c.rev.Load())
 	}
-	for rev := c.rev.Load(); rev < ch.Rev && !c.rev.CompareAndSwap(rev, ch.Rev); rev = c.rev.Load() {
+	c.stands(p, ch.New, ch.Rev, p.seenIn())
+}
+
+// stands makes a status the user's, unless a later one is known. projects are those
+// that others see it by, or did until now; p.fan is held.
+func (c *community) stands(p *person, status storage.Show, rev uint64, projects []string) {
+	for known := c.rev.Load(); known < rev && !c.rev.CompareAndSwap(known, rev); known = c.rev.Load() {
 	}
-	if ch.New != p.status {
-		c.record(p, ch.Rev)
+	if rev < p.rev {
+		return // another node told what came of both
 	}
-	p.status, p.rev = ch.New, ch.Rev
+	if status != p.status {
+		c.record(p, rev, projects)
+	}
+	p.status, p.rev = status, rev
 }
 
 // endGrace takes the connections that counted for a while and do so no longer, as
@@ -138,16 +172,19 @@ func (c *community) removeConnection(ctx context.Context, e *server.RemoveConnec
 	if cn == nil {
 		return
 	}
+	p.fan.Lock()
 	cn.session, cn.replaced = nil, e.Replaced()
+	p.fan.Unlock()
 	p.publish(p.view.Load().projects)
-	delay := c.m.o.Grace
-	if cn.replaced {
-		delay = max(delay, replacedGrace)
-	}
-	if delay == 0 || !p.waits(cn) || !c.startGrace(p, cn, delay) {
+	delay := p.delay(cn, c.m.o.Grace)
+	if delay == 0 || !c.startGrace(p, cn, delay) {
 		c.drop(ctx, e.Batch, p, cn)
 	}
 }
+
+// lingering is how long a connection still counts whose successor is at another node:
+// the news of the one and of the other's end reach a third node on different ways.
+const lingering = 500 * time.Millisecond
 
 // startGrace lets a gone connection count for a while; mu is held. It reports
 // false when the module has stopped.
@@ -155,6 +192,8 @@ func (c *community) startGrace(p *person, cn *conn, delay time.Duration) bool {
 	if c.stopped.Load() {
 		return false
 	}
+	p.fan.Lock()
+	defer p.fan.Unlock()
 	cn.grace = time.AfterFunc(delay, func() {
 		b := c.m.host.NewBatch()
 		defer b.Flush()
@@ -171,8 +210,8 @@ func (c *community) startGrace(p *person, cn *conn, delay time.Duration) bool {
 func (c *community) drop(ctx context.Context, b *server.Batch, p *person, cn *conn) {
 	p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool { return x == cn })
 	change, err := c.remove(ctx, p, cn)
-	c.tell(b, p, cn, server.Unavailable(cn.jid, time.Now()), false, nil, func() { c.count(p, change, err) })
-	c.leaveIfGone(p)
+	c.tell(b, p, &word{cn: cn, says: server.Unavailable(cn.jid, time.Now()), change: change, err: err})
+	c.leaveIfGone(b, p)
 }
 
 // stop makes everybody offline in the store: by now only those in their grace

@@ -14,7 +14,8 @@ import (
 )
 
 // person is a user with at least one connection that was available, or that is
-// gone and in its grace period.
+// gone and in its grace period. The connections are to this node, or to others that
+// told of them.
 type person struct {
 	bare jid.JID
 	key  string // in the presence store
@@ -23,23 +24,26 @@ type person struct {
 	// told before the next change. It may be held for as long as a store call
 	// takes.
 	mu    sync.Mutex
-	gone  bool // no longer in the community; look again
-	known bool // the memberships were loaded
-	conns []*conn
+	gone  bool    // no longer in the community, look again; written under fan, too
+	known bool    // the memberships were loaded
+	conns []*conn // to this node
 
 	owed   []debt // what the store did not take yet, in order
 	behind bool   // something of it was tried
 
-	// view is what others read without a lock.
+	// view is what others read without a lock. Its projects change under fan, too.
 	view atomic.Pointer[view]
+	// spread lists the view's projects and those of remotes; nil without remotes.
+	spread atomic.Pointer[[]string]
 
 	// fan is held while something is told of the person and while what is told
 	// changes, so that nobody gets an older state after a newer one. It is never
 	// held for long, and no other lock of a person is taken under it.
-	fan    sync.Mutex
-	shown  []*conn // in the order of their last presence
-	status storage.Show
-	rev    uint64
+	fan     sync.Mutex
+	remotes []*remote
+	shown   []*conn // in the order of their last presence
+	status  storage.Show
+	rev     uint64
 }
 
 // view is a person as a reader of presence.
@@ -52,11 +56,63 @@ type view struct {
 type conn struct {
 	id      string
 	jid     jid.JID
-	session *server.Session // nil once the connection is gone
+	session *server.Session // nil once the connection is gone, and for one to another node
+	peer    *peer           // the other node; nil for a connection to this one
+	reads   bool            // the user was welcomed there
 	// presence is what others were told; guarded by the person's fan.
 	presence *server.Presence
+	// grace and replaced are written under mu and fan.
 	grace    *time.Timer // running while a gone connection still counts
 	replaced bool        // gone because a newer connection took the address
+}
+
+// remote is what another node tells of a person; guarded by the person's fan.
+type remote struct {
+	peer     *peer
+	projects []string // sorted; in each of them is somebody of this node
+	conns    []*conn  // in the order of their last presence
+	mark     uint64   // the latest question to the node when it last told
+}
+
+// remote returns what a node tells of the person, or nil; fan is held.
+func (p *person) remote(pe *peer) *remote {
+	for _, r := range p.remotes {
+		if r.peer == pe {
+			return r
+		}
+	}
+	return nil
+}
+
+// seenIn lists the projects that others know the person by.
+func (p *person) seenIn() []string {
+	if s := p.spread.Load(); s != nil {
+		return *s
+	}
+	return p.view.Load().projects
+}
+
+// respread makes seenIn true after what it is made of changed; fan is held.
+func (p *person) respread() {
+	if len(p.remotes) == 0 {
+		p.spread.Store(nil)
+		return
+	}
+	all := p.seenWith(nil, nil)
+	p.spread.Store(&all)
+}
+
+// seenWith is seenIn if what one node tells of the projects were projects; fan is
+// held.
+func (p *person) seenWith(pe *peer, projects []string) []string {
+	all := slices.Concat(p.view.Load().projects, projects)
+	for _, r := range p.remotes {
+		if r.peer != pe {
+			all = append(all, r.projects...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // find returns the connection of that id, or nil.
@@ -73,7 +129,7 @@ func (p *person) find(id string) *conn {
 func (p *person) publish(projects []string) {
 	v := &view{projects: projects}
 	for _, c := range p.conns {
-		if c.session != nil {
+		if c.session != nil && c.reads {
 			v.readers = append(v.readers, c.session)
 		}
 	}
@@ -87,34 +143,54 @@ func (p *person) show(c *conn, pr *server.Presence) {
 	p.shown = append(slices.DeleteFunc(p.shown, func(o *conn) bool { return o == c }), c)
 }
 
-// hide is the end of what others are told of a connection; it reports whether
-// there was anything. fan is held.
-func (p *person) hide(c *conn) bool {
+// hide is the end of what others are told of a connection. It reports whether there
+// was anything, and whether that was the last word about the address. fan is held.
+func (p *person) hide(c *conn) (was, last bool) {
 	i := slices.Index(p.shown, c)
 	if i < 0 {
-		return false
+		return false, false
 	}
 	p.shown = slices.Delete(p.shown, i, i+1)
 	c.presence = nil
-	return true
+	return true, !slices.ContainsFunc(p.shown[i:], func(o *conn) bool { return o.jid == c.jid })
 }
 
-// shownAt returns a connection that others see at an address; fan is held.
+// shownAt returns the connection that others saw last at an address; fan is held.
 func (p *person) shownAt(full jid.JID) *conn {
-	if i := slices.IndexFunc(p.shown, func(c *conn) bool { return c.jid == full }); i >= 0 {
-		return p.shown[i]
+	for _, c := range slices.Backward(p.shown) {
+		if c.jid == full {
+			return c
+		}
 	}
 	return nil
 }
 
-// waits reports whether a gone connection may count for a while: others see it,
-// and nothing that is there instead of it.
-func (p *person) waits(c *conn) bool {
+// shownHere reports whether anything is shown of connections to this node; fan is held.
+func (p *person) shownHere() bool {
+	return slices.ContainsFunc(p.shown, func(c *conn) bool { return c.peer == nil })
+}
+
+// delay is how long a gone connection counts: not at all when others do not see it,
+// or see what is there instead of it.
+func (p *person) delay(c *conn, grace time.Duration) time.Duration {
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	return slices.Contains(p.shown, c) && !slices.ContainsFunc(p.shown, func(o *conn) bool {
-		return o != c && o.session != nil && (!c.replaced || o.jid == c.jid)
-	})
+	if c.replaced {
+		grace = max(grace, replacedGrace)
+	}
+	if !slices.Contains(p.shown, c) {
+		return 0
+	}
+	for _, o := range p.shown {
+		switch {
+		case o == c || o.session == nil && o.peer == nil:
+		case o.peer != nil && o.jid == c.jid:
+			return lingering
+		case !c.replaced || o.jid == c.jid:
+			grace = 0
+		}
+	}
+	return grace
 }
 
 // enter returns the user's person, made if need be, with mu held and the
@@ -169,32 +245,62 @@ func (c *community) load(ctx context.Context, b *server.Batch, p *person) {
 		for _, id := range ids {
 			c.member(ctx, p, id, true)
 		}
-		c.ties.Lock()
-		defer c.ties.Unlock()
 	}
-	before := p.view.Load().projects
-	p.publish(ids)
-	for _, id := range ids {
-		c.join(id, p)
-	}
-	if len(p.conns) > 0 {
-		c.meet(b, p, before, ids)
-	}
+	c.belong(b, p, ids)
 }
+
+// here reports whether a person is more than what other nodes tell; mu is held.
+func (p *person) here() bool { return len(p.conns) > 0 || p.known || len(p.owed) > 0 }
 
 // leaveIfGone forgets a person without connections of whom the store knows; mu is
 // held.
-func (c *community) leaveIfGone(p *person) {
+func (c *community) leaveIfGone(b *server.Batch, p *person) {
 	if p.gone || len(p.conns) > 0 || len(p.owed) > 0 {
 		return
 	}
-	p.gone = true
-	for _, id := range p.view.Load().projects {
-		c.part(id, p)
+	if ended, ok := c.vanish(p); ok {
+		c.endRooms(b, ended)
+		return
 	}
+	// Other nodes have the user.
+	p.known = false
+	c.belong(b, p, nil)
+	c.vanish(p)
+}
+
+// vanish forgets a person whom no other node has; mu is held. Nobody of this node is
+// left in the rooms it returns.
+func (c *community) vanish(p *person) (ended []*room, ok bool) {
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	if len(p.remotes) > 0 {
+		return nil, false
+	}
+	p.gone = true
+	ended = c.partAll(p, p.view.Load().projects)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.people, p.bare)
+	return ended, true
+}
+
+// tidy forgets a person of whom neither this node nor another one has anything.
+func (c *community) tidy(p *person) {
+	if !p.mu.TryLock() {
+		// Whoever has it may wait for a store.
+		go func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if !p.gone && !p.here() {
+				c.vanish(p)
+			}
+		}()
+		return
+	}
+	defer p.mu.Unlock()
+	if !p.gone && !p.here() {
+		c.vanish(p)
+	}
 }
 
 // shared appends what two sorted lists have in common.
@@ -227,4 +333,25 @@ func firstShared(a, b []string) string {
 		}
 	}
 	return ""
+}
+
+// minus lists what is in a and not in b, both sorted.
+func minus(a, b []string) []string {
+	if len(b) == 0 {
+		return a
+	}
+	var list []string
+	for _, id := range a {
+		if _, both := slices.BinarySearch(b, id); !both {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// union lists what is in a or b, sorted.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }

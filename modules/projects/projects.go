@@ -45,6 +45,7 @@ type Options struct {
 type Module struct {
 	o           Options
 	host        *server.Host
+	clustered   bool                  // there may be other nodes
 	communities map[string]*community // by virtual host
 	failures    *prometheus.CounterVec
 }
@@ -53,6 +54,7 @@ var (
 	_ server.Module    = (*Module)(nil)
 	_ server.Validator = (*Module)(nil)
 	_ server.Stopper   = (*Module)(nil)
+	_ server.Peers     = (*Module)(nil)
 )
 
 // New makes the module.
@@ -85,6 +87,7 @@ const (
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
 	m.host = h
+	m.clustered = h.Node() != ""
 	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rollcall_projects_store_failures_total", Help: "Store calls of the projects module that failed.",
 	}, []string{"call"})
@@ -121,6 +124,7 @@ func (m *Module) Start(h *server.Host) error {
 			c.directoryChanged(ctx, e)
 		}
 	})
+	h.OnNodes(m)
 	return nil
 }
 

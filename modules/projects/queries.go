@@ -181,7 +181,30 @@ func (c *community) list(ctx context.Context, project string) (
 		return nil, 0, nil, err
 	}
 	rev = r.log.answer(epoch, rev)
-	return c.byID(list), rev, r.log.since, nil
+	list = c.byID(list)
+	if c.m.clustered {
+		r.doubt(list)
+	}
+	return list, rev, r.log.since, nil
+}
+
+// doubt makes the next delta tell of whomever the store takes for something else than
+// this node does: one of the two is going to change its mind without a word.
+func (r *room) doubt(list []storage.OnlineUser) {
+	shows := make(map[string]storage.Show, len(list))
+	for _, u := range list {
+		shows[u.ID] = u.Show
+	}
+	for _, p := range append(r.everybody(), r.everybodyFar()...) {
+		id := p.bare.Local()
+		if show := p.takenFor(); show != shows[id] {
+			r.log.note(0, id)
+		}
+		delete(shows, id)
+	}
+	for id := range shows {
+		r.log.note(0, id)
+	}
 }
 
 // byID turns what the store gave into ids, in their order: that of the store is

@@ -2,11 +2,14 @@ package projects
 
 import (
 	"hash/maphash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"rollcall/internal/jid"
+	"rollcall/server"
 )
 
 // community is everybody of one virtual host, and the service host that answers
@@ -20,6 +23,7 @@ type community struct {
 	mu     sync.RWMutex
 	people map[jid.JID]*person
 	rooms  map[string]*room
+	peers  map[string]*peer // the other nodes that live, by name
 
 	// ties is held while memberships of people here change and read-held while
 	// somebody is told something, who thus sees all of such a change or nothing.
@@ -38,7 +42,7 @@ type community struct {
 func newCommunity(m *Module, host string, service jid.JID, qualified bool) *community {
 	c := &community{
 		m: m, host: host, service: service,
-		people: make(map[jid.JID]*person), rooms: make(map[string]*room), seed: maphash.MakeSeed(),
+		people: make(map[jid.JID]*person), rooms: make(map[string]*room), peers: make(map[string]*peer), seed: maphash.MakeSeed(),
 	}
 	if qualified {
 		// One store serves all virtual hosts; the first one's ids stay as the
@@ -65,41 +69,192 @@ func (c *community) keys(ids []string) []string {
 	return keys
 }
 
-// room is a project with people on this node.
+// room is a project with people of this node.
 type room struct {
+	id     string
 	mu     sync.RWMutex
-	people map[*person]struct{}
+	people map[*person]struct{} // with connections to this node
+	far    map[*person]struct{} // with connections to other nodes
+	nodes  []interest
 	log    changeLog
 }
 
-// join enters a person in a project's room.
-func (c *community) join(project string, p *person) {
+// interest is another node with people in the project.
+type interest struct {
+	peer   *peer
+	number uint64 // of its latest question that was answered; 0 for none
+}
+
+// join enters a person in a project's room, and reports whether nobody of this node
+// was in it.
+func (c *community) join(project string, p *person) (began bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.rooms[project]
 	if r == nil {
-		r = &room{people: make(map[*person]struct{})}
+		r = &room{id: project, people: make(map[*person]struct{})}
 		c.rooms[project] = r
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.people[p] = struct{}{}
+	return len(r.people) == 1
 }
 
-// part takes a person out; an empty room ends.
-func (c *community) part(project string, p *person) {
+// part takes a person out. It returns the room when nobody of this node is left in
+// it; if nobody at all is, the room has ended.
+func (c *community) part(project string, p *person) *room {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.rooms[project]
 	if r == nil {
-		return
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.people, p)
-	if len(r.people) == 0 {
+	if len(r.people) > 0 {
+		return nil
+	}
+	if len(r.far) == 0 {
 		delete(c.rooms, project)
 	}
+	return r
+}
+
+// joinFar enters a person of another node, if there is a room.
+func (c *community) joinFar(project string, p *person) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	r := c.rooms[project]
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.far == nil {
+		r.far = make(map[*person]struct{})
+	}
+	r.far[p] = struct{}{}
+	return true
+}
+
+func (c *community) partFar(project string, p *person) {
+	if r := c.room(project); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.far, p)
+	}
+}
+
+// endRooms ends rooms that nobody of this node is left in, and tells the other nodes
+// that know of them. No fan and no c.ties are held.
+func (c *community) endRooms(b *server.Batch, rooms []*room) {
+	if len(rooms) == 0 || !c.m.clustered {
+		return
+	}
+	for _, p := range c.desert(b, rooms) {
+		c.tidy(p)
+	}
+	var projects []string
+	var peers []*peer
+	for _, r := range rooms {
+		projects = append(projects, r.id)
+		peers = r.interested(peers)
+	}
+	for _, pe := range peers {
+		c.forget(b, pe, projects)
+	}
+}
+
+// desert empties and removes rooms, unless somebody of this node came back, and
+// returns whom it took out.
+func (c *community) desert(b *server.Batch, rooms []*room) (people []*person) {
+	if !slices.ContainsFunc(rooms, func(r *room) bool { return c.room(r.id) == r }) {
+		return nil
+	}
+	c.ties.Lock()
+	defer c.ties.Unlock()
+	for _, r := range rooms {
+		if !c.unlist(r) {
+			continue
+		}
+		for _, p := range r.everybodyFar() {
+			c.outOf(b, p, r.id)
+			people = append(people, p)
+		}
+	}
+	return people
+}
+
+// unlist makes an empty room unknown.
+func (c *community) unlist(r *room) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if c.rooms[r.id] != r || len(r.people) > 0 {
+		return false
+	}
+	delete(c.rooms, r.id)
+	return true
+}
+
+func (r *room) everybody() []*person {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Keys(r.people))
+}
+
+func (r *room) everybodyFar() []*person {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Keys(r.far))
+}
+
+// interested appends the other nodes with people in the project, each once.
+func (r *room) interested(list []*peer) []*peer {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, i := range r.nodes {
+		if !slices.Contains(list, i.peer) {
+			list = append(list, i.peer)
+		}
+	}
+	return list
+}
+
+// interest notes that a node has people in the project. A number is that of its
+// question. It reports whether that was news.
+func (r *room) interest(pe *peer, number uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.nodes {
+		if r.nodes[i].peer == pe {
+			r.nodes[i].number = max(r.nodes[i].number, number)
+			return false
+		}
+	}
+	r.nodes = append(r.nodes, interest{pe, number})
+	return true
+}
+
+// asked is the number of the node's latest question about the project.
+func (r *room) asked(pe *peer) uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, i := range r.nodes {
+		if i.peer == pe {
+			return i.number
+		}
+	}
+	return 0
+}
+
+func (r *room) uninterest(pe *peer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nodes = slices.DeleteFunc(r.nodes, func(i interest) bool { return i.peer == pe })
 }
 
 func (c *community) room(project string) *room {
@@ -108,8 +263,15 @@ func (c *community) room(project string) *room {
 	return c.rooms[project]
 }
 
-// others lists the people on this node that share a project with p, each once,
-// as they are now.
+// everyRoom lists the rooms as they are now.
+func (c *community) everyRoom() []*room {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Collect(maps.Values(c.rooms))
+}
+
+// others lists the people who are seen in one of the projects, other than p, each
+// once, as they are now.
 func (c *community) others(p *person, projects []string) []*person {
 	var list []*person
 	for _, id := range projects {
@@ -119,10 +281,12 @@ func (c *community) others(p *person, projects []string) []*person {
 		}
 		r.mu.RLock()
 		for o := range r.people {
-			if o == p {
-				continue
+			if o != p && firstShared(projects, o.seenIn()) == id {
+				list = append(list, o)
 			}
-			if firstShared(projects, o.view.Load().projects) == id {
+		}
+		for o := range r.far {
+			if _, twice := r.people[o]; !twice && o != p && firstShared(projects, o.seenIn()) == id {
 				list = append(list, o)
 			}
 		}
@@ -132,8 +296,8 @@ func (c *community) others(p *person, projects []string) []*person {
 }
 
 // record notes a changed aggregate for the deltas of <online/>.
-func (c *community) record(p *person, rev uint64) {
-	for _, id := range p.view.Load().projects {
+func (c *community) record(p *person, rev uint64, projects []string) {
+	for _, id := range projects {
 		if r := c.room(id); r != nil {
 			r.log.note(rev, p.bare.Local())
 		}

@@ -145,6 +145,8 @@ func (d *debtors) stop() {
 // settle tries the store again. Others were told what it is going to say.
 func (c *community) settle() {
 	ctx := c.m.host.Context()
+	b := c.m.host.NewBatch()
+	defer b.Flush()
 	reachable := true
 	for p := range c.debtors.take() {
 		if !reachable {
@@ -155,7 +157,7 @@ func (c *community) settle() {
 		if _, err := c.pay(ctx, p); err != nil {
 			reachable = false
 		}
-		c.leaveIfGone(p)
+		c.leaveIfGone(b, p)
 		p.mu.Unlock()
 	}
 }

@@ -61,12 +61,12 @@ func (x *extension) encodeList(projects []string) []byte {
 	return x.buf
 }
 
-// announce tells a presence of p to every co-member on this node; p.fan and, for
-// reading, c.ties are held.
-func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
+// announce tells a presence of p to everybody of this node who belongs to one of the
+// projects; p.fan and, for reading, c.ties are held.
+func (c *community) announce(b *server.Batch, p *person, pr *server.Presence, projects []string) {
 	var x extension
 	x.reset(p)
-	projects := p.view.Load().projects
+	seen := p.seenIn()
 	for _, id := range projects {
 		r := c.room(id)
 		if r == nil {
@@ -81,7 +81,7 @@ func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
 			if firstShared(projects, v.projects) != id {
 				continue // told in another of the projects they share
 			}
-			extra := x.encode(projects, v.projects, pr.Available)
+			extra := x.encode(seen, v.projects, pr.Available)
 			for _, s := range v.readers {
 				b.SendPresence(s, pr, extra)
 			}
@@ -90,48 +90,104 @@ func (c *community) announce(b *server.Batch, p *person, pr *server.Presence) {
 	}
 }
 
-// welcome tells a newcomer of every co-member on this node.
-func (c *community) welcome(b *server.Batch, p *person, s *server.Session) {
-	c.ties.RLock()
-	defer c.ties.RUnlock()
-	projects := p.view.Load().projects
-	var x extension
-	for _, o := range c.others(p, projects) {
-		c.describe(b, &x, o, projects, s)
+// announceEnd tells that what was seen of an address is over, or what is seen of it
+// now if another connection has it: when the last word was that of the one that is
+// gone, or the user's state changed. p.fan is held.
+func (c *community) announceEnd(b *server.Batch, p *person, gone *server.Presence, last, changed bool, projects []string) {
+	switch twin := p.shownAt(gone.JID); {
+	case twin == nil:
+		c.announce(b, p, gone, projects)
+	case last || changed:
+		c.announce(b, p, twin.presence, projects)
 	}
 }
 
-// describe tells a session all that is shown of o, if o shares one of its user's
+// reveal tells who sees p by the projects of after and did not by those of before all
+// that is shown, and who sees p no longer that it is gone; p.fan and c.ties are held.
+func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
+	if len(p.shown) == 0 {
+		return
+	}
+	var now, stranger extension
+	moved := union(minus(before, after), minus(after, before))
+	for _, id := range moved {
+		r := c.room(id)
+		if r == nil {
+			continue
+		}
+		r.mu.RLock()
+		for o := range r.people {
+			v := o.view.Load()
+			if o == p || len(v.readers) == 0 || firstShared(moved, v.projects) != id {
+				continue
+			}
+			was, is := firstShared(before, v.projects) != "", firstShared(after, v.projects) != ""
+			for _, s := range v.readers {
+				switch {
+				case is && !was:
+					p.present(b, &now, v.projects, s)
+				case was && !is:
+					p.end(b, &stranger, s)
+				}
+			}
+		}
+		r.mu.RUnlock()
+	}
+}
+
+// present tells a session all that is shown of p; its user belongs to projects. fan is
+// held.
+func (p *person) present(b *server.Batch, x *extension, projects []string, s *server.Session) {
+	x.reset(p)
+	extra := x.encode(p.seenIn(), projects, true)
+	for _, cn := range p.shown {
+		b.SendPresence(s, cn.presence, extra)
+	}
+}
+
+// end tells a session that all that was shown of p is gone: a stranger's state is 0.
+// fan is held.
+func (p *person) end(b *server.Batch, x *extension, s *server.Session) {
+	x.rev = p.rev
+	extra := x.encodeList(nil)
+	for _, cn := range p.shown {
+		b.SendPresence(s, server.Unavailable(cn.jid, cn.presence.At), extra)
+	}
+}
+
+// welcome makes a newcomer a reader, and tells it of everybody whom the user sees.
+func (c *community) welcome(b *server.Batch, p *person, cn *conn) {
+	c.ties.RLock()
+	defer c.ties.RUnlock()
+	projects := p.view.Load().projects
+	cn.reads = true
+	p.publish(projects)
+	var x extension
+	for _, o := range c.others(p, projects) {
+		c.describe(b, &x, o, projects, cn.session)
+	}
+}
+
+// describe tells a session all that is shown of o, if o is seen in one of its user's
 // projects, and reports whether there was anything; c.ties is held, for reading at
 // least. x is scratch.
 func (c *community) describe(b *server.Batch, x *extension, o *person, projects []string, s *server.Session) bool {
 	o.fan.Lock()
 	defer o.fan.Unlock()
-	if len(o.shown) == 0 {
+	if len(o.shown) == 0 || firstShared(o.seenIn(), projects) == "" {
 		return false
 	}
-	theirs := o.view.Load().projects
-	if firstShared(theirs, projects) == "" {
-		return false
-	}
-	x.reset(o)
-	extra := x.encode(theirs, projects, true)
-	for _, cn := range o.shown {
-		b.SendPresence(s, cn.presence, extra)
-	}
+	o.present(b, x, projects, s)
 	return true
 }
 
-// conceal tells p's readers that what they saw of o is gone; c.ties is held.
-func (c *community) conceal(b *server.Batch, o, p *person) {
+// conceal tells readers that what they saw of o is gone; c.ties is held.
+func (c *community) conceal(b *server.Batch, o *person, readers []*server.Session) {
 	o.fan.Lock()
 	defer o.fan.Unlock()
-	x := extension{rev: o.rev} // a stranger's state is 0
-	for _, cn := range o.shown {
-		gone := server.Unavailable(cn.jid, cn.presence.At)
-		for _, s := range p.view.Load().readers {
-			b.SendPresence(s, gone, x.encodeList(nil))
-		}
+	var x extension
+	for _, s := range readers {
+		o.end(b, &x, s)
 	}
 }
 

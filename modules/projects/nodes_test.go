@@ -1,0 +1,362 @@
+package projects_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollcall/internal/servertest"
+	"rollcall/modules/projects"
+	"rollcall/server"
+	"rollcall/storage"
+	"rollcall/storage/memory"
+)
+
+// nodes are servers with one directory and one store, joined by a hub.
+type nodes struct {
+	t     testing.TB
+	hub   *memory.Hub
+	dir   *servertest.Directory
+	store storage.Presence
+	grace time.Duration
+	tap   func(server.TapEvent)
+	hosts []string
+	list  []*servertest.Server
+}
+
+// own is the store as one node uses it: connections of different nodes may have one id.
+type own struct {
+	storage.Presence
+	node string
+}
+
+func (o own) Set(ctx context.Context, c storage.ConnState, projects []string) (storage.PresenceChange, error) {
+	c.Conn = o.node + "|" + c.Conn
+	return o.Presence.Set(ctx, c, projects)
+}
+
+func (o own) Remove(ctx context.Context, user, conn string) (storage.PresenceChange, error) {
+	return o.Presence.Remove(ctx, user, o.node+"|"+conn)
+}
+
+// add starts a node.
+func (n *nodes) add(name string) *servertest.Server {
+	n.t.Helper()
+	o := servertest.Options{Directory: n.dir, Hosts: n.hosts, Tap: n.tap, Bus: n.hub.Bus(name), Modules: []server.Module{projects.New(projects.Options{
+		ServiceHost: "wtmuc.@HOST@", Grace: n.grace, LegacyShows: true, Directory: n.dir, Presence: own{n.store, name},
+	})}}
+	if len(n.list) > 0 {
+		o.Beside = n.list[0]
+	}
+	s := servertest.New(n.t, o)
+	n.list = append(n.list, s)
+	synctest.Wait()
+	return s
+}
+
+// scattered runs a test on nodes a, b and c with the people of newWorld.
+func scattered(t *testing.T, grace time.Duration, f func(t *testing.T, n *nodes, a, b, c *servertest.Server)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		dir := servertest.NewDirectory().
+			AddUser("alice", "Alice").AddUser("bob", "Bob").AddUser("carol", "Carol").AddUser("dave", "Dave").
+			AddProject("p1", "Apollo", "alice", "bob").AddProject("p2", "Borealis", "bob", "carol").
+			AddProject("p3", "Cygnus", "alice", "bob")
+		n := &nodes{t: t, hub: memory.NewHub(), dir: dir, store: memory.NewPresence(), grace: grace}
+		f(t, n, n.add("a"), n.add("b"), n.add("c"))
+	})
+}
+
+// online logs in and lets the news go round.
+func online(s *servertest.Server, address string) *servertest.Client {
+	c := s.Login(address)
+	say(c, "<presence/>")
+	return c
+}
+
+func say(c *servertest.Client, what string) {
+	c.Send(what)
+	synctest.Wait()
+}
+
+func drain(clients ...*servertest.Client) {
+	synctest.Wait()
+	for _, c := range clients {
+		c.Drain()
+	}
+}
+
+// shows is a presence that a co-member gets from a connection.
+func shows(from, to, content string, status int, shared ...string) string {
+	return seen(from, to, content, status, shared...)
+}
+
+func TestNodesSeeEachOther(t *testing.T) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		alice := online(a, "alice/web")
+		alice.Expect(self("alice"))
+		bob := online(b, "bob/web")
+		alice.Expect(shows("bob", "alice", "", 1, "p1", "p3"))
+		bob.ExpectAnyOrder(self("bob"), shows("alice", "bob", "", 1, "p1", "p3"))
+		say(bob, "<presence><show>dnd</show></presence>")
+		bob.Expect("<presence from='{bob}' to='{bob}'><show>dnd</show></presence>")
+		alice.Expect(shows("bob", "alice", "<show>dnd</show>", 2, "p1", "p3"))
+		// A newcomer at a node that has the project is told from what is known there.
+		carol := online(c, "carol/web")
+		carol.ExpectAnyOrder(self("carol"), shows("bob", "carol", "<show>dnd</show>", 2, "p2"))
+		bob.Expect(shows("carol", "bob", "", 1, "p2"))
+		again := online(c, "carol/phone")
+		again.ExpectAnyOrder("<presence from='{carol/phone}' to='{carol/phone}'/>", "<presence from='{carol/web}' to='{carol/phone}'/>",
+			shows("bob", "carol/phone", "<show>dnd</show>", 2, "p2"))
+		carol.Expect("<presence from='{carol/phone}' to='{carol/web}'/>")
+		bob.Expect(shows("carol/phone", "bob", "", 1, "p2"))
+		say(again, "<presence type='unavailable'/>")
+		bob.Expect(gone("carol/phone", "bob", 1))
+		drain(carol, again)
+		say(bob, "<presence type='unavailable'><status>bye</status></presence>")
+		alice.Expect("<presence type='unavailable' from='{bob}' to='{alice}'><status>bye</status><x xmlns='" + project + "' status='0' rev='{any}'/></presence>")
+		carol.Expect("<presence type='unavailable' from='{bob}' to='{carol/web}'><status>bye</status><x xmlns='" + project + "' status='0' rev='{any}'/></presence>")
+		drain(bob)
+		say(alice, "<presence><show>xa</show></presence>")
+		drain(alice)
+		alice.Drop()
+		synctest.Wait()
+		for _, x := range []*servertest.Client{alice, bob, carol, again} {
+			x.ExpectNothing()
+		}
+	})
+}
+
+// One user with resources at two nodes.
+func TestNodesShareAUser(t *testing.T) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		bob, near := online(c, "bob/web"), online(a, "bob/near")
+		web, phone := a.Login("alice/web"), b.Login("alice/phone")
+		drain(bob, near)
+		readers := []*servertest.Client{bob, near}
+		both := func(f func(to string) string) {
+			t.Helper()
+			for i, r := range readers {
+				r.Expect(f([]string{"bob/web", "bob/near"}[i]))
+			}
+			for _, r := range readers {
+				r.ExpectNothing()
+			}
+		}
+		say(web, "<presence><show>dnd</show><priority>5</priority></presence>")
+		both(func(to string) string {
+			return shows("alice/web", to, "<show>dnd</show><priority>5</priority>", 2, "p1", "p3")
+		})
+		say(phone, "<presence><show>away</show></presence>")
+		both(func(to string) string { return shows("alice/phone", to, "<show>away</show>", 2, "p1", "p3") })
+		// The one that is left counts, at once: there is no grace while the user is here.
+		web.Drop()
+		synctest.Wait()
+		both(func(to string) string { return gone("alice/web", to, 3) })
+		phone.Drop()
+		time.Sleep(grace - time.Millisecond)
+		synctest.Wait()
+		bob.ExpectNothing()
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		both(func(to string) string { return gone("alice/phone", to, 0) })
+	})
+}
+
+// A newer connection at another node takes the resource over.
+func TestReplacedAtAnotherNode(t *testing.T) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		old := online(a, "alice/web")
+		bob, near := online(c, "bob/web"), online(a, "bob/near")
+		drain(old, bob, near)
+		successor := b.Login("alice/web")
+		old.ExpectClosed(server.ReasonReplaced)
+		synctest.Wait()
+		say(successor, "<presence><show>away</show></presence>")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		bob.Expect(shows("alice/web", "bob/web", "<show>away</show>", 3, "p1", "p3"))
+		near.Expect(shows("alice/web", "bob/near", "<show>away</show>", 3, "p1", "p3"))
+		bob.ExpectNothing()
+		near.ExpectNothing()
+		got, _, err := n.store.OnlineIn(t.Context(), "p1")
+		if err != nil || fmt.Sprint(got) != "[{alice 3} {bob 1}]" {
+			t.Error(got, err)
+		}
+		successor.Drop()
+		time.Sleep(grace)
+		synctest.Wait()
+		bob.Expect(gone("alice/web", "bob/web", 0))
+	})
+}
+
+// A page that is loaded again from another node is no event for others.
+func TestGraceEndsAtAnotherNode(t *testing.T) {
+	for _, resource := range []string{"web", "other"} {
+		t.Run(resource, func(t *testing.T) {
+			scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+				alice := online(a, "alice/web")
+				bob, near := online(c, "bob/web"), online(a, "bob/near")
+				drain(alice, bob, near)
+				alice.Drop()
+				time.Sleep(grace / 2)
+				synctest.Wait()
+				back := b.Login("alice/" + resource)
+				say(back, "<presence><show>dnd</show></presence>")
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				for i, r := range []*servertest.Client{bob, near} {
+					to := []string{"bob/web", "bob/near"}[i]
+					r.Expect(shows("alice/"+resource, to, "<show>dnd</show>", 2, "p1", "p3"))
+					if resource != "web" {
+						r.Expect("<presence type='unavailable' from='alice@example.com/web' to='{" + to + "}'><x xmlns='" + project + "' status='2' rev='{any}'/></presence>")
+					}
+					r.ExpectNothing()
+				}
+				// The store does not have the old one any more.
+				back.Drop()
+				time.Sleep(grace)
+				synctest.Wait()
+				got, err := n.store.Status(t.Context(), []string{"alice"})
+				if err != nil || got[0] != storage.Offline {
+					t.Error(got, err)
+				}
+			})
+		})
+	}
+}
+
+func TestInvisibleAtAnotherNode(t *testing.T) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		alice, bob := online(a, "alice/web"), online(c, "bob/web")
+		drain(alice, bob)
+		alice.Drop()
+		hidden := b.Login("alice/phone")
+		say(hidden, "<presence><show>offline</show></presence>")
+		hidden.ExpectAnyOrder("<presence from='{alice/phone}' to='{alice/phone}'/>", shows("bob", "alice/phone", "", 1, "p1", "p3"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		bob.Expect("<presence type='unavailable' from='alice@example.com/web' to='{bob}'><x xmlns='" + project + "' status='0' rev='{any}'/></presence>")
+		bob.ExpectNothing()
+	})
+}
+
+func TestMembershipChangesAtAnotherNode(t *testing.T) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		alice, bob, dave := online(a, "alice/web"), online(b, "bob/web"), online(c, "dave/web")
+		phone := online(c, "alice/phone")
+		drain(alice, bob, dave, phone)
+		n.dir.Join("p2", "dave")
+		synctest.Wait()
+		bob.Expect(shows("dave", "bob", "", 1, "p2"))
+		dave.Expect(shows("bob", "dave", "", 1, "p2"))
+		n.dir.Leave("p1", "bob") // still together in p3
+		synctest.Wait()
+		for _, x := range []*servertest.Client{alice, bob, dave, phone} {
+			x.ExpectNothing()
+		}
+		say(bob, "<presence><show>away</show></presence>")
+		alice.Expect(shows("bob", "alice/web", "<show>away</show>", 3, "p3"))
+		phone.Expect(shows("bob", "alice/phone", "<show>away</show>", 3, "p3"))
+		drain(bob, dave)
+		n.dir.Leave("p3", "alice")
+		synctest.Wait()
+		alice.Expect(gone("bob", "alice/web", 0))
+		phone.Expect(gone("bob", "alice/phone", 0))
+		bob.ExpectAnyOrder("<presence type='unavailable' from='{alice/web}' to='{bob}'>...</presence>",
+			"<presence type='unavailable' from='{alice/phone}' to='{bob}'>...</presence>")
+		n.dir.Join("p2", "alice")
+		synctest.Wait()
+		bob.ExpectAnyOrder(shows("alice/web", "bob", "", 1, "p2"), shows("alice/phone", "bob", "", 1, "p2"))
+		dave.ExpectAnyOrder(shows("alice/web", "dave", "", 1, "p2"), shows("alice/phone", "dave", "", 1, "p2"))
+		alice.ExpectAnyOrder(shows("bob", "alice/web", "<show>away</show>", 3, "p2"), shows("dave", "alice/web", "", 1, "p2"))
+		drain(phone)
+		n.dir.RemoveProject("p2")
+		synctest.Wait()
+		bob.ExpectAnyOrder(gone("dave", "bob", 0), "<presence type='unavailable' from='{alice/web}' to='{bob}'>...</presence>",
+			"<presence type='unavailable' from='{alice/phone}' to='{bob}'>...</presence>")
+		for _, x := range []*servertest.Client{alice, dave, phone} {
+			drain(x)
+		}
+		say(alice, "<presence><show>xa</show></presence>")
+		bob.ExpectNothing()
+		dave.ExpectNothing()
+	})
+}
+
+// A node dies: its people are gone, once, and a user who is elsewhere too keeps that.
+func TestNodeIsKilled(t *testing.T) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		bob, near := online(a, "bob/web"), online(c, "bob/near")
+		web := online(b, "alice/web")
+		phone := a.Login("alice/phone")
+		say(phone, "<presence><show>away</show><priority>-1</priority></presence>")
+		carol := online(b, "carol/web")
+		drain(bob, near, web, phone, carol)
+		n.hub.Kill("b")
+		synctest.Wait()
+		bob.ExpectNothing()
+		n.hub.Expire("b")
+		synctest.Wait()
+		bob.ExpectAnyOrder(gone("carol", "bob/web", 0), gone("alice/web", "bob/web", 3))
+		near.ExpectAnyOrder(gone("carol", "bob/near", 0), gone("alice/web", "bob/near", 3))
+		bob.ExpectNothing()
+		near.ExpectNothing()
+		// A new process of that name.
+		b = n.add("b")
+		bob.ExpectNothing()
+		carol = online(b, "carol/web")
+		bob.Expect(shows("carol", "bob/web", "", 1, "p2"))
+		near.Expect(shows("carol", "bob/near", "", 1, "p2"))
+		carol.ExpectAnyOrder(self("carol"), shows("bob/web", "carol", "", 1, "p2"), shows("bob/near", "carol", "", 1, "p2"))
+		for _, x := range []*servertest.Client{bob, near, carol} {
+			x.ExpectNothing()
+		}
+	})
+}
+
+// What was lost is asked for again: only what is different is told.
+func TestNewsAreLost(t *testing.T) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+		bob := online(a, "bob/web")
+		stays, leaves, changes := online(b, "alice/stays"), online(b, "alice/leaves"), online(b, "alice/changes")
+		carol := online(c, "carol/web")
+		drain(bob, carol)
+		n.hub.Fail(func(from, to string, _ []byte) memory.Fault {
+			if from == "b" && to == "a" {
+				return memory.Lost
+			}
+			return memory.Fine
+		})
+		leaves.Drop()
+		say(changes, "<presence><show>dnd</show></presence>")
+		comes := online(b, "alice/comes")
+		bob.ExpectNothing()
+		n.hub.Fail(nil)
+		n.hub.Gap("a")
+		synctest.Wait()
+		bob.ExpectAnyOrder("<presence type='unavailable' from='{alice/leaves}' to='{bob}'>...</presence>",
+			"<presence from='{alice/changes}' to='{bob}'><show>dnd</show>...</presence>", "<presence from='{alice/comes}' to='{bob}'>...</presence>")
+		bob.ExpectNothing()
+		carol.ExpectNothing()
+		// What the node asks may be lost, too.
+		n.hub.Fail(func(from, to string, _ []byte) memory.Fault {
+			if from == "a" && to == "b" {
+				return memory.Lost
+			}
+			return memory.Fine
+		})
+		near := online(a, "carol/near") // asks about nothing new
+		bob.Drop()
+		bob = online(a, "bob/web")
+		n.hub.Fail(nil)
+		n.hub.Gap("b")
+		synctest.Wait()
+		drain(bob, near, stays)
+		say(comes, "<presence><show>xa</show></presence>")
+		bob.Expect("<presence from='{alice/comes}' to='{bob}'><show>xa</show>...</presence>")
+		bob.ExpectNothing()
+	})
+}
