@@ -80,7 +80,7 @@ func userCommand() *cobra.Command {
 }
 
 func projectCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "project", Short: "Manage projects of the embedded store, also while the server runs"}
+	cmd := &cobra.Command{Use: "project", Short: "Manage projects, also while the server runs"}
 	path := configFlag(cmd)
 	var name string
 	add := &cobra.Command{
@@ -108,7 +108,46 @@ func projectCommand() *cobra.Command {
 		RunE: withStore(path, func(ctx context.Context, _ *cobra.Command, _ *conf.Config, s *sqlite.Store, args []string) error {
 			return s.Leave(ctx, args[0], args[1])
 		}),
-	})
+	}, changedCommand(path))
+	return cmd
+}
+
+// changedCommand is for users and projects that belong to the product.
+func changedCommand(path *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "changed ID...",
+		Short: "Tell the servers that projects of your product have changed",
+		Long: `Tells every server that runs with this configuration that the name or the members
+of projects have changed in your product's MongoDB, so that nobody waits until
+storage.mongo.watch looks there again. ID is what stands before the @ in the
+project's address.
+
+With storage.presence: redis all servers on that Redis are told, from wherever
+this runs. Otherwise it has to run on the server's own machine, as its own user.
+Servers notice what changes in the embedded store by themselves.`,
+	}
+	all := cmd.Flags().Bool("all", false, "any project may have changed, or any user")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if *all {
+			return cobra.NoArgs(cmd, args)
+		}
+		return cobra.MinimumNArgs(1)(cmd, args)
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := loadConfig(*path)
+		if err != nil {
+			return err
+		}
+		if *all {
+			args = []string{""}
+		}
+		said, err := app.ProjectsChanged(cmd.Context(), c, os.Getenv, args)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), said)
+		return err
+	}
 	return cmd
 }
 

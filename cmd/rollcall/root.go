@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/cmd/rollcall/app"
 	"rollcall/conf"
 )
 
@@ -66,7 +67,9 @@ func checkConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check-config [FILE]",
 		Short: "Report everything that is wrong with a configuration",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Reads a configuration and the certificates, keys and secrets it names, those in the\n" +
+			"environment included. It asks no store and opens no port.",
+		Args: cobra.MaximumNArgs(1),
 	}
 	path := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -76,10 +79,14 @@ func checkConfigCommand() *cobra.Command {
 		if *path == "" {
 			return fmt.Errorf("which file? rollcall check-config FILE")
 		}
-		if _, err := conf.Load(*path); err != nil {
+		c, err := conf.Load(*path)
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: no problems\n", *path)
+		if err := app.Check(c, os.Getenv); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: no problems\n", *path)
 		return err
 	}
 	return cmd

@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"rollcall/cmd/rollcall/app"
-	"rollcall/conf"
 )
 
 func serveCommand() *cobra.Command {
@@ -31,7 +32,8 @@ func serveCommand() *cobra.Command {
 			return err
 		}
 		log := newLog(stderr(), c.Log)
-		o := app.Options{Config: c, Log: log, PrebindKey: os.Getenv(conf.PrebindKeyVariable)}
+		goredis.SetLogger(redisLog{log})
+		o := app.Options{Config: c, Log: log, Getenv: os.Getenv}
 		if *record != "" {
 			recorder, done, err := recordTo(*record)
 			if err != nil {
@@ -53,6 +55,15 @@ func serveCommand() *cobra.Command {
 		return a.Run(cmd.Context())
 	}
 	return cmd
+}
+
+// redisLog takes what the client for Redis says by itself, each failed dial for example.
+// What matters of it comes back as errors.
+type redisLog struct{ *slog.Logger }
+
+// Printf implements the client's own interface.
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.DebugContext(ctx, "redis client: "+fmt.Sprintf(format, v...))
 }
 
 // reloadOnHangup reads the certificates again on SIGHUP, until ctx ends.

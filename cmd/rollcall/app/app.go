@@ -23,7 +23,6 @@ import (
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/server"
-	"rollcall/storage/memory"
 	"rollcall/storage/sqlite"
 )
 
@@ -35,16 +34,24 @@ type Options struct {
 	Users []demo.User
 	// Modules are started after those that the configuration turns on.
 	Modules []server.Module
-	// PrebindKey is the value of the environment variable conf.PrebindKeyVariable.
-	PrebindKey string
+	// Getenv reads the variables that may hold secrets; see conf. Nil for none.
+	Getenv func(string) string
 	// Tap is server.Config.Tap.
 	Tap func(server.TapEvent)
+}
+
+// getenv reads a variable of the environment.
+func (o *Options) getenv(name string) string {
+	if o.Getenv == nil {
+		return ""
+	}
+	return o.Getenv(name)
 }
 
 // App is a running server.
 type App struct {
 	o       Options
-	store   *sqlite.Store
+	stores  stores
 	srv     *server.Server
 	certs   *Certificates
 	metrics *prometheus.Registry
@@ -70,11 +77,16 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	a.stopping, a.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.Config.Session.ShutdownTime)
+			defer cancel()
 			err = errors.Join(err, a.Shutdown(ctx))
 		}
 	}()
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := a.openStore(ctx); err != nil {
+	if err := os.MkdirAll(o.Config.DataDir, 0o700); err != nil {
+		return a, err
+	}
+	if err := a.stores.open(ctx, o, a.metrics); err != nil {
 		return a, err
 	}
 	if a.certs, err = LoadCertificates(o.Config, o.Log); err != nil {
@@ -86,23 +98,6 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	return a, a.listen()
 }
 
-func (a *App) openStore(ctx context.Context) (err error) {
-	if err := os.MkdirAll(a.o.Config.DataDir, 0o700); err != nil {
-		return err
-	}
-	a.store, err = OpenStore(ctx, a.o.Config, a.o.Log)
-	return err
-}
-
-// OpenStore opens the embedded store of users and projects.
-func OpenStore(ctx context.Context, c *conf.Config, log *slog.Logger) (*sqlite.Store, error) {
-	return sqlite.Open(ctx, sqlite.Options{
-		Path:           c.SQLitePath(),
-		PlainPasswords: c.Storage.SQLite.Passwords == conf.PasswordsPlain,
-		Log:            log,
-	})
-}
-
 func (a *App) startCore(ctx context.Context) error {
 	c := a.o.Config
 	secret, err := loadSecret(c.DataDir)
@@ -110,7 +105,7 @@ func (a *App) startCore(ctx context.Context) error {
 		return err
 	}
 	authenticator, err := auth.New(auth.Config{
-		Users: a.store, Iterations: c.Auth.SCRAMIterations, Secret: secret,
+		Users: a.stores.directory, Iterations: c.Auth.SCRAMIterations, Secret: secret,
 	})
 	if err != nil {
 		return err
@@ -118,17 +113,20 @@ func (a *App) startCore(ctx context.Context) error {
 	a.srv, err = server.New(server.Config{
 		Hosts: c.Hosts, Limits: c.Limits, Session: c.Session,
 		Auth: authenticator, AuthAttempts: c.Auth.Attempts,
-		Log: a.o.Log, Metrics: a.metrics, Tap: a.o.Tap,
+		Log: a.o.Log, Metrics: a.metrics, Tap: a.o.Tap, Bus: a.stores.bus,
 	})
 	if err != nil {
 		return err
 	}
-	all := append(modules(c.Modules, a.store, memory.NewPresence()), a.o.Modules...)
+	all := append(modules(c.Modules, a.stores.directory, a.stores.presence), a.o.Modules...)
 	if err := a.srv.Start(ctx, all...); err != nil {
 		return err
 	}
-	a.background("watching the directory", func() error { return a.srv.Watch(a.stopping, a.store) })
-	return nil
+	a.background("watching the directory", func() error { return a.srv.Watch(a.stopping, a.stores.watcher) })
+	if err := a.hearChanges(); err != nil {
+		return err
+	}
+	return a.srv.Join(ctx)
 }
 
 // background runs f until the App stops; its error is logged.
@@ -199,8 +197,8 @@ func (a *App) MetricsAddress() net.Addr { return a.observed }
 // Server is the core.
 func (a *App) Server() *server.Server { return a.srv }
 
-// Store is the embedded store.
-func (a *App) Store() *sqlite.Store { return a.store }
+// Store is the embedded store, or nil when users and projects are elsewhere.
+func (a *App) Store() *sqlite.Store { return a.stores.sqlite }
 
 // Certificates are what TLS listeners present.
 func (a *App) Certificates() *Certificates { return a.certs }
@@ -218,7 +216,10 @@ func (a *App) Shutdown(ctx context.Context) error {
 		}
 	}
 	if a.srv != nil {
-		errs = append(errs, a.srv.Shutdown(ctx))
+		// What is left over is for the stores: other servers see at once who is gone.
+		sessions, cancel := earlier(ctx, closeTime)
+		errs = append(errs, a.srv.Shutdown(sessions))
+		cancel()
 	}
 	for _, c := range a.closers {
 		errs = append(errs, c.close(ctx))
@@ -226,11 +227,16 @@ func (a *App) Shutdown(ctx context.Context) error {
 	a.closers = nil
 	a.stop()
 	errs = append(errs, a.work.Wait())
-	if a.store != nil {
-		errs = append(errs, a.store.Close())
-		a.store = nil
+	return errors.Join(append(errs, a.stores.close(ctx, a.o.Log))...)
+}
+
+// earlier is ctx, ending so much earlier, or at half time when that is later.
+func earlier(ctx context.Context, spare time.Duration) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
 	}
-	return errors.Join(errs...)
+	return context.WithDeadline(ctx, deadline.Add(-min(spare, time.Until(deadline)/2)))
 }
 
 // Run serves until ctx ends, then shuts down within the configured time.

@@ -92,7 +92,7 @@ func (a *App) serveBOSH(mux *http.ServeMux, l conf.HTTPListener, proxies []netip
 	if !l.Prebind {
 		return door, nil
 	}
-	key, err := c.PrebindKey(a.o.PrebindKey)
+	key, err := c.PrebindKey(a.o.getenv(conf.PrebindKeyVariable))
 	if err != nil {
 		return nil, err
 	}

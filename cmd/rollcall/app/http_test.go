@@ -121,7 +121,7 @@ func TestHostMeta(t *testing.T) {
 
 // A back end opens a session, and the page goes on with it.
 func TestPrebind(t *testing.T) {
-	a := startWeb(t, conf.HTTPListener{BOSH: true, Prebind: true}, func(o *Options) { o.PrebindKey = prebindKey })
+	a := startWeb(t, conf.HTTPListener{BOSH: true, Prebind: true}, func(o *Options) { o.Getenv = func(string) string { return prebindKey } })
 	resp, text := web(t, a, http.MethodPost, "/prebind", `{"user": "alice", "resource": "web"}`,
 		"Content-Type", "application/json", "Authorization", "Bearer "+prebindKey)
 	var session struct {
@@ -148,7 +148,7 @@ func TestPrebindKeyIsBad(t *testing.T) {
 	c := conf.Default()
 	c.DataDir = t.TempDir()
 	c.Listen = conf.Listen{HTTP: []conf.HTTPListener{{Address: "127.0.0.1:0", TLS: conf.TLSNone, BOSH: true, Prebind: true}}}
-	a, err := Start(t.Context(), Options{Config: c, Log: quiet(), PrebindKey: "short"})
+	a, err := Start(t.Context(), Options{Config: c, Log: quiet(), Getenv: func(string) string { return "short" }})
 	if err == nil || !strings.Contains(err.Error(), "ROLLCALL_PREBIND_KEY") || strings.Contains(err.Error(), "short") {
 		t.Errorf("started with %v", err)
 	}
