@@ -122,9 +122,10 @@ if now ~= rev then redis.call('SET', KEYS[6], string.format('%.0f', now)) end
 local answer = {1, old, new, now, rowsfixed, setsfixed, statesfixed}
 if string.find(ARGV[7], 'n', 1, true) then
   for p in pairs(member) do before[p] = true end
-  local seen = {[node] = true}
-  for p in pairs(before) do
-    for _, n in ipairs(redis.call('SMEMBERS', nodesof .. p)) do
+  local sets, seen = {}, {[node] = true}
+  for p in pairs(before) do sets[#sets + 1] = nodesof .. p end
+  for first = 1, #sets, 1000 do
+    for _, n in ipairs(redis.call('SUNION', unpack(sets, first, math.min(first + 999, #sets)))) do
       if not seen[n] then
         seen[n] = true
         answer[#answer + 1] = n
