@@ -30,7 +30,7 @@ type Config struct {
 	Timeout time.Duration
 	// ServerSelection is how long an operation looks for a server. 0: 2 s.
 	ServerSelection time.Duration
-	// Pool is the most connections to each server. 0: 32.
+	// Pool is the most connections to each server. 0: 64.
 	Pool int
 
 	Cache Cache
@@ -132,19 +132,20 @@ type HashFields struct {
 	Iterations      int
 	// N, R and P are the parameters of scrypt. 0: 16384, 8 and 1.
 	N, R, P int
-	// Encoding of the hash, and of the salt, where they are text. "": EncodingHex.
-	Encoding     Encoding
-	SaltEncoding Encoding
+	// Encoding of hash and salt where they are text. "": EncodingHex.
+	Encoding Encoding
 }
 
-// Encoding is how bytes are written in text.
+// Encoding is how hash and salt are written in text.
 type Encoding string
 
-// The encodings. EncodingText, for salts alone, takes the text's bytes as they are.
+// The encodings. Those that end in text encode the hash alone: the salt is the bytes of
+// its text.
 const (
-	EncodingHex    Encoding = "hex"
-	EncodingBase64 Encoding = "base64"
-	EncodingText   Encoding = "text"
+	EncodingHex        Encoding = "hex"
+	EncodingBase64     Encoding = "base64"
+	EncodingHexText    Encoding = "hex-text"
+	EncodingBase64Text Encoding = "base64-text"
 )
 
 // Cache bounds what is kept of what was read.
@@ -184,7 +185,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Timeout = cmp.Or(c.Timeout, 2*time.Second)
 	c.ServerSelection = cmp.Or(c.ServerSelection, 2*time.Second)
-	c.Pool = cmp.Or(c.Pool, 32)
+	c.Pool = cmp.Or(c.Pool, 64)
 	c.Database = cmp.Or(c.Database, databaseIn(c.URI))
 	u, p := &c.Users, &c.Projects
 	u.Database, p.Database = cmp.Or(u.Database, c.Database), cmp.Or(p.Database, c.Database)
@@ -194,8 +195,7 @@ func (c Config) withDefaults() Config {
 	u.Password, u.Scheme = cmp.Or(u.Password, "password"), cmp.Or(u.Scheme, SchemeAuto)
 	p.Members = cmp.Or(p.Members, "members")
 	h := &u.Hash
-	h.Digest = cmp.Or(h.Digest, "sha256")
-	h.Encoding, h.SaltEncoding = cmp.Or(h.Encoding, EncodingHex), cmp.Or(h.SaltEncoding, EncodingHex)
+	h.Digest, h.Encoding = cmp.Or(h.Digest, "sha256"), cmp.Or(h.Encoding, EncodingHex)
 	h.N, h.R, h.P = cmp.Or(h.N, 16384), cmp.Or(h.R, 8), cmp.Or(h.P, 1)
 	c.Cache.Age = cmp.Or(c.Cache.Age, time.Minute)
 	c.Cache.Projects, c.Cache.Users = cmp.Or(c.Cache.Projects, 10_000), cmp.Or(c.Cache.Users, 100_000)
@@ -259,9 +259,8 @@ func (p *problems) passwords(u Users) {
 	h := u.Hash
 	p.check(h.Salt == "" || u.Scheme == SchemePBKDF2 || u.Scheme == SchemeScrypt, "a salt of its own goes with %q and %q only", SchemePBKDF2, SchemeScrypt)
 	p.check(slices.Contains([]string{"sha1", "sha256", "sha512"}, h.Digest), "no digest %q", h.Digest)
-	encodings := []Encoding{EncodingHex, EncodingBase64}
-	p.check(slices.Contains(encodings, h.Encoding), "no encoding %q of hashes", h.Encoding)
-	p.check(slices.Contains(append(encodings, EncodingText), h.SaltEncoding), "no encoding %q of salts", h.SaltEncoding)
+	encodings := []Encoding{EncodingHex, EncodingBase64, EncodingHexText, EncodingBase64Text}
+	p.check(slices.Contains(encodings, h.Encoding), "no encoding %q", h.Encoding)
 	if h.Salt != "" && u.Scheme == SchemePBKDF2 {
 		p.check(h.IterationsField != "" || h.Iterations > 0, "pbkdf2 needs iterations")
 	}

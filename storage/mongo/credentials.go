@@ -81,7 +81,7 @@ func (p passwords) assemble(doc bson.Raw, v bson.RawValue) (storage.Credentials,
 	if err != nil {
 		return storage.Credentials{}, fmt.Errorf("password: %w", err)
 	}
-	salt, err := decode(p.salt.in(doc), p.hash.SaltEncoding)
+	salt, err := decodeSalt(p.salt.in(doc), p.hash.Encoding)
 	if err != nil {
 		return storage.Credentials{}, fmt.Errorf("salt: %w", err)
 	}
@@ -117,18 +117,23 @@ func decode(v bson.RawValue, e Encoding) (b []byte, err error) {
 	if !ok || s == "" {
 		return nil, errors.New("missing")
 	}
-	switch e {
-	case EncodingHex:
+	if e == EncodingHex || e == EncodingHexText {
 		b, err = hex.DecodeString(s)
-	case EncodingBase64:
+	} else {
 		b, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(s, "="))
-	default:
-		return []byte(s), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("not %s", e) // the decoder's words show part of it
 	}
 	return b, nil
+}
+
+// decodeSalt is decode for a salt, which may be text for its own sake.
+func decodeSalt(v bson.RawValue, e Encoding) ([]byte, error) {
+	if s, ok := v.StringValueOK(); ok && s != "" && (e == EncodingHexText || e == EncodingBase64Text) {
+		return []byte(s), nil
+	}
+	return decode(v, e)
 }
 
 // keysIn reads SCRAM keys: text or several in the form of RFC 5803, or a document like

@@ -84,7 +84,7 @@ func TestCredentials(t *testing.T) {
 		"a number":             {Users{}, bson.M{"password": 7}, 0, true},
 		"pbkdf2, hex":          {Users{Scheme: SchemePBKDF2, Hash: HashFields{Salt: "salt", Iterations: 1000}}, bson.M{"password": hex.EncodeToString(sum), "salt": hex.EncodeToString(salt)}, 0, false},
 		"pbkdf2, binary":       {Users{Scheme: SchemePBKDF2, Hash: split}, bson.M{"password": sum, "salt": salt}, 0, false},
-		"pbkdf2, base64":       {Users{Scheme: SchemePBKDF2, Hash: HashFields{Salt: "salt", Iterations: 1000, Encoding: EncodingBase64, SaltEncoding: EncodingText}}, bson.M{"password": encoded(sum), "salt": string(salt)}, 0, false},
+		"pbkdf2, base64":       {Users{Scheme: SchemePBKDF2, Hash: HashFields{Salt: "salt", Iterations: 1000, Encoding: EncodingBase64Text}}, bson.M{"password": encoded(sum), "salt": string(salt)}, 0, false},
 		"pbkdf2, own rounds":   {Users{Scheme: SchemePBKDF2, Hash: HashFields{Salt: "salt", Digest: "sha512", IterationsField: "n"}}, bson.M{"password": sum512, "salt": salt, "n": 1000.0}, 0, false},
 		"pbkdf2, no rounds":    {Users{Scheme: SchemePBKDF2, Hash: HashFields{Salt: "salt", IterationsField: "n"}}, bson.M{"password": sum, "salt": salt}, 0, true},
 		"pbkdf2, bad rounds":   {Users{Scheme: SchemePBKDF2, Hash: HashFields{Salt: "salt", IterationsField: "n"}}, bson.M{"password": sum, "salt": salt, "n": "x"}, 0, true},

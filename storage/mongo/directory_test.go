@@ -321,6 +321,7 @@ func logins() layout {
 
 // TestConformance runs against FerretDB, whose changes are found by comparing.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	server := mongotest.Start(t)
 	client := connect(t, server.URI)
 	storagetest.Directory(t, func(t *testing.T) storagetest.DirectoryStore {
@@ -332,6 +333,7 @@ func TestConformance(t *testing.T) {
 // TestConformanceWithStreams runs against the wire fake, where change streams tell of
 // the same changes as comparing does: none may be told twice.
 func TestConformanceWithStreams(t *testing.T) {
+	t.Parallel()
 	storagetest.Directory(t, func(t *testing.T) storagetest.DirectoryStore {
 		f := mongofake.New(t)
 		return newProduct(t, f.URI, newName(), fake{f}, logins())

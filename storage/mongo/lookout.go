@@ -126,7 +126,7 @@ func (l *lookout) run(ctx context.Context) {
 	interval := l.s.c.Watch.Interval
 	next := time.NewTimer(interval)
 	defer next.Stop()
-	failing := false
+	var failing bool
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,18 +137,8 @@ func (l *lookout) run(ctx context.Context) {
 			l.mark(ctx, m)
 		case <-next.C:
 			start := time.Now()
-			err := l.s.health.up()
-			if err == nil {
-				err = l.look(ctx, false)
-			}
-			if failing != (err != nil) && ctx.Err() == nil {
-				failing = err != nil
-				l.s.c.Log.WarnContext(ctx, "changes cannot be looked for, or can be again", "failing", failing, "error", err)
-			}
+			failing = l.lookAgain(ctx, failing)
 			took := time.Since(start)
-			if took > interval && err == nil {
-				l.s.c.Log.WarnContext(ctx, "looking for changes takes longer than the interval: use a replica set or a field with the date of the last change", "took", took.String())
-			}
 			// At least half of the time the database is left alone.
 			next.Reset(max(interval-took, took))
 		}
@@ -158,6 +148,28 @@ func (l *lookout) run(ctx context.Context) {
 			l.serve(ctx, r)
 		}
 	}
+}
+
+// lookAgain looks for changes once more, and says in the log when that begins or ceases
+// to fail.
+func (l *lookout) lookAgain(ctx context.Context, failing bool) (fails bool) {
+	start := time.Now()
+	err := l.s.health.up()
+	if err == nil {
+		err = l.look(ctx, false)
+	}
+	took := time.Since(start)
+	log := l.s.c.Log
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && !failing:
+		log.WarnContext(ctx, "changes cannot be looked for now", "error", err)
+	case err == nil && failing:
+		log.InfoContext(ctx, "changes are looked for again")
+	case err == nil && took > l.s.c.Watch.Interval:
+		log.WarnContext(ctx, "looking for changes takes longer than the interval: use a replica set or a field with the date of the last change", "took", took.String())
+	}
+	return err != nil
 }
 
 // look looks for changes by the means there are: all of them when all is set.
@@ -192,7 +204,7 @@ func (l *lookout) serve(ctx context.Context, r request) {
 	if r.ctx.Err() != nil {
 		return // nobody waits
 	}
-	if r.project == "" {
+	if r.all {
 		r.done <- l.look(ctx, true)
 		return
 	}

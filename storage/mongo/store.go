@@ -97,7 +97,7 @@ func (s *Store) connect() error {
 	}
 	s.reader = newReader(s.client, c, &flaws{log: c.Log, counter: s.metrics.flaws, seen: make(map[[3]string]struct{})})
 	// Logins and rosters do not take each other's connections.
-	turns := int64(max(1, c.Pool/4))
+	turns := int64(max(1, c.Pool/3))
 	s.logins, s.ofTurns, s.memberTurn = semaphore.NewWeighted(turns), semaphore.NewWeighted(turns), semaphore.NewWeighted(turns)
 	l := limits{
 		entries: c.Cache.Users, bytes: c.Cache.Bytes / 2, age: c.Cache.Age,
@@ -155,8 +155,10 @@ func (s *Store) try(ctx context.Context, turns *semaphore.Weighted, f func(conte
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	began := time.Now()
 	err := f(limited)
-	if ctx.Err() == nil {
+	// Little time is left to who waited for a turn: that is nothing against MongoDB.
+	if hurried := driver.IsTimeout(err) && time.Since(began) < s.patience()/2; ctx.Err() == nil && !hurried {
 		s.health.note(err)
 	}
 	return s.failure(ctx, err)

@@ -87,7 +87,7 @@ func (l *lookout) serveWaiting(ctx context.Context) {
 	for {
 		select {
 		case r := <-l.requests:
-			if r.project == "" {
+			if r.all {
 				l.later = append(l.later, r)
 				continue
 			}

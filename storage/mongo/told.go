@@ -9,7 +9,7 @@ import (
 
 // told is the directory as watchers know it. Whatever source says how a document looks
 // now, the difference to this is the change, so that no change is told twice. It keeps
-// digests instead of names and passwords: about 200 bytes for a user and 16 for a
+// digests instead of names and passwords: about 190 bytes for a user and 16 for a
 // membership.
 type told struct {
 	users    map[string]*userRow    // by the id's key

@@ -1,7 +1,6 @@
 package mongo
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,10 +10,6 @@ import (
 
 	"rollcall/storage"
 )
-
-func compareChanges(a, b storage.Change) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.User, b.User), cmp.Compare(a.Project, b.Project))
-}
 
 // TestToldSteps takes one step after another, each with all that it changes.
 func TestToldSteps(t *testing.T) {

@@ -86,13 +86,14 @@ func (s *Store) Changed(ctx context.Context, projectID string) error {
 // Refresh compares the whole directory, now, and tells what is different. It returns
 // when everything has been told.
 func (s *Store) Refresh(ctx context.Context) error {
-	return s.lookout.ask(ctx, request{})
+	return s.lookout.ask(ctx, request{all: true})
 }
 
-// request is a wish of Changed or, without a project, of Refresh.
+// request is a wish of Changed, or of Refresh.
 type request struct {
 	ctx     context.Context
 	project string
+	all     bool
 	done    chan error // has room for the answer
 }
 
