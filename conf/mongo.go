@@ -5,7 +5,7 @@ import (
 )
 
 // Mongo is the product's own store of users and projects. Nothing is written to it
-// but, if permitted, an index. Fields are paths with dots.
+// but, if permitted, indexes. Fields are paths with dots.
 type Mongo struct {
 	URI string `yaml:"uri"` // without a password; see Config.MongoURI
 	// URIFile may be empty. Load makes it relative to the configuration file's folder.

@@ -76,12 +76,16 @@ func checkMongoUsers(u *MongoUsers, r *report) {
 
 func checkMongoHash(h *MongoHash, scheme MongoScheme, r *report) {
 	const path = "storage.mongo.users.hash"
-	between(r, path+".iterations", h.Iterations, 0, 10_000_000)
+	between(r, path+".iterations", h.Iterations, 0, 5_000_000)
 	between(r, path+".n", h.N, 2, 1<<20)
 	between(r, path+".r", h.R, 1, 64)
 	between(r, path+".p", h.P, 1, 64)
 	if h.N&(h.N-1) != 0 {
 		r.add(path+".n", "%d is not a power of two", h.N)
+	}
+	// What a login may cost the server; internal/auth refuses more.
+	if memory := 128 * h.N * h.R; (memory > 256<<20 || memory*h.P > 512<<20) && !r.bad[path+".n"] && !r.bad[path+".r"] && !r.bad[path+".p"] {
+		r.add(path+".n", "scrypt with n %d, r %d and p %d costs more for a login than is permitted: 128 n r up to 256 MiB, and p times that up to 512 MiB", h.N, h.R, h.P)
 	}
 	if h.Salt == "" {
 		return

@@ -351,3 +351,29 @@ func TestCheck(t *testing.T) {
 		t.Error("the driver would not take that address")
 	}
 }
+
+// What the configuration accepts, storage/mongo does.
+func TestCheckAgrees(t *testing.T) {
+	for _, text := range []string{
+		"",
+		"users: {login: name, name: name}",
+		"users: {scheme: plain, allow_plain: true}",
+		"users: {scheme: scram, mechanisms: [SCRAM-SHA-1, SCRAM-SHA-256, SCRAM-SHA-512]}",
+		"users: {scheme: pbkdf2, hash: {salt: salt, digest: sha512, iterations_field: rounds, encoding: base64-text}}",
+		"users: {scheme: scrypt, hash: {salt: salt, n: 32768}}",
+		"users: {id: uid, id_type: objectid, blocked: state.blocked, updated_at: at, filter: {deleted: {$ne: true}}}",
+		"projects: {member: uid, member_type: integer, filter: {$or: [{a: 1}, {b: {$oid: 507f1f77bcf86cd799439011}}]}}",
+		"watch: {mode: stream}, timeout: 100ms, server_selection: 10s, pool: 1, create_indexes: true",
+		"watch: {mode: poll}, users: {database: a}, projects: {database: b}",
+		"watch: {mode: none}, cache: {age: 1s, projects: 100, users: 100, bytes: 1MiB}",
+	} {
+		c, err := conf.Parse("test", []byte("storage: {users: mongo, mongo: {database: product, "+text+"}}\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if err := Check(c, func(string) string { return "" }); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
