@@ -13,10 +13,18 @@ import (
 	"rollcall/storage"
 )
 
-// newClient makes a client that connects when it is first used. Nothing is tried
-// twice behind the caller's back: a message would arrive twice, and a server that is
-// gone would hold up its callers for as many time-outs.
-func newClient(c Config) redis.UniversalClient {
+// keeperPool is the size of the keeper's own pool: looks, and a word beside them.
+const keeperPool = 2
+
+// newClient makes a client that connects when it is first used.
+func newClient(c Config) redis.UniversalClient { return newPool(c, 0) }
+
+// newPool makes a client with so many connections at most, 0 for the library's number.
+// Nothing is tried twice behind the caller's back: a message would arrive twice, and a
+// server that is gone would hold up its callers for as many time-outs. Few connections
+// stay idle: those on which nothing passes any more are found out one time-out after
+// another.
+func newPool(c Config, most int) redis.UniversalClient {
 	// The library would write a line of its own to stderr for every vain try.
 	logging.Disable()
 	return redis.NewUniversalClient(&redis.UniversalOptions{
@@ -28,6 +36,7 @@ func newClient(c Config) redis.UniversalClient {
 		// Without it a deadline is not obeyed while the server stands still.
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1, DialerRetries: 1,
+		PoolSize: most, MaxIdleConns: 8,
 		// Nothing here needs what RESP3 adds; pipelines need no pool of their own.
 		Protocol: 2, DisableIdentity: true, PipelinePoolSize: -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -48,10 +48,10 @@ func TestKilledServerComesBack(t *testing.T) {
 func TestStalledServerKillsNobody(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	s := redistest.Start(t)
-	a, b := pair(t, s)
+	a, b := pair(t, s, short)
 	s.Suspend()
 	a.unavailableSoon(t, "b")
-	lasts := time.After(2 * config(t, s, "a").Lease)
+	lasts := time.After(shortLease + shortLease/4)
 	for waiting := true; waiting; {
 		select {
 		case <-lasts:
@@ -66,10 +66,15 @@ func TestStalledServerKillsNobody(t *testing.T) {
 	watchFor(t, a, b)
 }
 
-// watchFor looks at two nodes until every lease would have run out: nobody goes down.
+// shortLease is for tests that wait for its end.
+const shortLease = 2 * time.Second
+
+func short(c *redis.Config) { c.Lease = shortLease }
+
+// watchFor looks at two nodes for as long as it takes to be taken for dead.
 func watchFor(t *testing.T, a, b *node) {
 	t.Helper()
-	for late := time.Now().Add(1500 * time.Millisecond); time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(shortLease * 3 / 4); time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
 		if a.count(isDown)+b.count(isDown) > 0 {
 			t.Fatalf("a node went down: %v %v", a.all(), b.all())
 		}
@@ -79,7 +84,7 @@ func watchFor(t *testing.T, a, b *node) {
 func TestFlushedServer(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	s := redistest.Start(t)
-	a, b := pair(t, s)
+	a, b := pair(t, s, short)
 	c := s.Client(t)
 	for range 3 {
 		if err := c.FlushAll(t.Context()).Err(); err != nil {
@@ -101,6 +106,21 @@ func TestCutSubscriptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	gapsTold(t, a, b)
+	healed(t, a, b)
+}
+
+// A connection that nobody has cut, and nothing passes any more: only asking tells.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	s := redistest.Start(t)
+	wire := newWire(t, s.Addr())
+	a := listen(t, config(t, s, "a"))
+	c := config(t, s, "b")
+	c.Addresses, c.Lease = []string{wire.addr}, 10*time.Second // which outlasts this
+	b := listen(t, c)
+	a.await(t, "b", isUp(b))
+	wire.silence()
+	b.await(t, "a gap", isGap)
 	healed(t, a, b)
 }
 
@@ -176,13 +196,13 @@ func TestDemotedServer(t *testing.T) {
 	s, other := redistest.Start(t), redistest.Start(t)
 	a, b := pair(t, s)
 	c := s.Client(t)
-	if err := c.SlaveOf(t.Context(), "127.0.0.1", strings.Split(other.Addr(), ":")[1]).Err(); err != nil {
+	if err := c.ReplicaOf(t.Context(), "127.0.0.1", strings.Split(other.Addr(), ":")[1]).Err(); err != nil {
 		t.Fatal(err)
 	}
 	redistest.Until(t, "a knows", func() bool {
 		return errors.Is(a.Publish(t.Context(), "b", []byte("x")), storage.ErrUnavailable)
 	})
-	if err := c.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := c.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	redistest.Until(t, "both have their leases again", func() bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -154,5 +155,99 @@ func (n *node) unavailableSoon(t testing.TB, to string) {
 	err := n.Publish(t.Context(), to, []byte("x"))
 	if took := time.Since(start); !errors.Is(err, storage.ErrUnavailable) || took > time.Second {
 		t.Errorf("Publish: %v after %v, want ErrUnavailable within a second", err, took)
+	}
+}
+
+// wire carries connections to a server, until it falls silent.
+type wire struct {
+	addr string
+
+	mu    sync.Mutex
+	pairs []*pairOfConns
+}
+
+type pairOfConns struct {
+	mu     sync.Mutex
+	silent bool
+	ends   [2]net.Conn
+}
+
+func newWire(t testing.TB, to string) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{addr: l.Addr().String()}
+	var carriers sync.WaitGroup
+	carriers.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return // the end of the test
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				t.Error(errors.Join(err, client.Close()))
+				return
+			}
+			p := &pairOfConns{ends: [2]net.Conn{client, server}}
+			w.mu.Lock()
+			w.pairs = append(w.pairs, p)
+			w.mu.Unlock()
+			carriers.Go(func() { p.carry(0, 1) })
+			carriers.Go(func() { p.carry(1, 0) })
+		}
+	})
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		w.mu.Lock()
+		for _, p := range w.pairs {
+			p.close()
+		}
+		w.mu.Unlock()
+		carriers.Wait()
+	})
+	return w
+}
+
+// silence lets nothing pass any more on the connections there are.
+func (w *wire) silence() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.pairs {
+		p.mu.Lock()
+		p.silent = true
+		p.mu.Unlock()
+	}
+}
+
+func (p *pairOfConns) carry(from, to int) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := p.ends[from].Read(buf)
+		p.mu.Lock()
+		silent := p.silent
+		p.mu.Unlock()
+		if silent && err == nil {
+			continue // it is lost
+		}
+		if err == nil {
+			_, err = p.ends[to].Write(buf[:n])
+		}
+		if err != nil {
+			if !silent {
+				p.close()
+			}
+			return
+		}
+	}
+}
+
+func (p *pairOfConns) close() {
+	for _, c := range p.ends {
+		_ = c.Close() // the other direction may have closed it
 	}
 }

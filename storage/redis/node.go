@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -52,11 +51,12 @@ type keeper struct {
 	jobs      sync.WaitGroup
 
 	// Of run alone.
-	seen   sight     // what was seen last
-	at     time.Time // when, zero before
-	steady time.Time // since when Redis has been there and kept everything
-	owed   bool      // lost is to be told, or was told and not finished
-	saying *saying
+	seen    sight     // what was seen last
+	at      time.Time // when, zero before
+	renewed time.Time // when the lease was renewed last
+	steady  time.Time // since when Redis has been there and kept everything
+	owed    bool      // lost is to be told, or was told and not finished
+	saying  *saying
 
 	peers
 	metrics nodeMetrics
@@ -67,29 +67,6 @@ type saying struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 	finished bool // it returned by itself; read after done
-}
-
-type nodeMetrics struct {
-	up, nodes prometheus.Gauge
-	outages   prometheus.Counter
-}
-
-func newNodeMetrics(reg prometheus.Registerer) (nodeMetrics, error) {
-	m := nodeMetrics{
-		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "rollcall_redis_up", Help: "Whether Redis can be written.",
-		}),
-		nodes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "rollcall_redis_nodes", Help: "Other nodes that are alive.",
-		}),
-		outages: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "rollcall_redis_outages_total", Help: "Times that Redis could not be written any more.",
-		}),
-	}
-	if reg == nil {
-		return m, nil
-	}
-	return m, errors.Join(reg.Register(m.up), reg.Register(m.nodes), reg.Register(m.outages))
 }
 
 func newKeeper(client redis.UniversalClient, c Config) (*keeper, error) {
@@ -140,7 +117,7 @@ func (k *keeper) tryTake(ctx context.Context) error {
 	}
 	k.epoch, k.seen = epoch, s
 	k.at = time.Now()
-	k.steady = k.at
+	k.steady, k.renewed = k.at, k.at
 	k.metrics.up.Set(1)
 	return k.warnOfEviction(ctx)
 }
@@ -307,7 +284,9 @@ func (k *keeper) fail(err error) {
 // long it has been there for everybody.
 func (k *keeper) judge(ctx context.Context, s sight, start time.Time, asked bool) {
 	anew := s.life != k.seen.life || s.sentinel != k.seen.sentinel
-	expired := s.held != k.epoch
+	// A look that timed out may have renewed it late, long after it had run out.
+	expired := s.held != k.epoch || start.Sub(k.renewed) > 6*k.every
+	k.renewed = start
 	// After a pause, of Redis or of this process, others need time to renew theirs.
 	if anew || expired || k.at.IsZero() || start.Sub(k.at) > 2*k.every {
 		k.steady = start

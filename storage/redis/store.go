@@ -24,6 +24,9 @@ type Store struct {
 	*bus
 	client redis.UniversalClient
 	keeper *keeper
+	// own is the keeper's: others that wait for an answer must not keep it from
+	// renewing the lease.
+	own redis.UniversalClient
 }
 
 var (
@@ -40,34 +43,28 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := newClient(c)
-	s, err := newStore(client, c)
-	if err == nil {
-		err = s.begin(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
+	s := &Store{client: newClient(c), own: newPool(c, keeperPool)}
+	if err := s.begin(ctx, c); err != nil {
+		return nil, errors.Join(err, s.closeClients())
 	}
 	return s, nil
 }
 
-func newStore(client redis.UniversalClient, c Config) (*Store, error) {
-	k, err := newKeeper(client, c)
+func (s *Store) begin(ctx context.Context, c Config) error {
+	k, err := newKeeper(s.own, c)
 	if err != nil {
-		return nil, err
-	}
-	s := &Store{client: client, keeper: k, bus: newBus(client, c, k)}
-	s.presence = newPresence(client, c, k.failed)
-	return s, nil
-}
-
-func (s *Store) begin(ctx context.Context) error {
-	if err := s.keeper.take(ctx); err != nil {
 		return err
 	}
+	if err := k.take(ctx); err != nil {
+		return err
+	}
+	s.keeper, s.bus = k, newBus(s.client, c, k)
+	s.presence = newPresence(s.client, c, k.failed)
 	s.keeper.start(s.presence)
 	if err := s.clean(ctx); err != nil {
+		err = errors.Join(err, s.presence.close(ctx))
 		s.keeper.stop()
+		err = errors.Join(err, s.keeper.leave(context.WithoutCancel(ctx)))
 		return fmt.Errorf("redis: cleaning up after the last process: %w", err)
 	}
 	return nil
@@ -79,5 +76,7 @@ func (s *Store) begin(ctx context.Context) error {
 func (s *Store) Close(ctx context.Context) error {
 	err := s.presence.close(ctx)
 	s.keeper.stop()
-	return errors.Join(err, s.keeper.leave(ctx), s.client.Close())
+	return errors.Join(err, s.keeper.leave(ctx), s.closeClients())
 }
+
+func (s *Store) closeClients() error { return errors.Join(s.client.Close(), s.own.Close()) }

@@ -17,10 +17,10 @@ func TestBus(t *testing.T) {
 	storagetest.Bus(t, func(t *testing.T, name string) storage.Bus { return open(t, config(t, s, name)) })
 }
 
-// config is a node's with a short lease.
+// config is a node's with a short lease, yet long enough for a busy machine.
 func config(t testing.TB, s *redistest.Server, node string) redis.Config {
 	return redis.Config{
-		Addresses: []string{s.Addr()}, Node: node, Lease: 1200 * time.Millisecond,
+		Addresses: []string{s.Addr()}, Node: node, Lease: 3 * time.Second,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
