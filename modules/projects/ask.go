@@ -20,13 +20,7 @@ func (c *community) askAll(b *server.Batch, projects []string) {
 	if len(projects) == 0 {
 		return
 	}
-	c.mu.RLock()
-	peers := make([]*peer, 0, len(c.peers))
-	for _, pe := range c.peers {
-		peers = append(peers, pe)
-	}
-	c.mu.RUnlock()
-	for _, pe := range peers {
+	for _, pe := range c.everyPeer() {
 		c.ask(b, pe, projects)
 	}
 }
@@ -105,6 +99,7 @@ func (c *community) reply(b *server.Batch, pe *peer, q *question) {
 	if size <= maxReply {
 		a.count = uint64(len(q.projects))
 	}
+	a.rev = c.rev.Load()
 	c.m.host.Tell(b, pe.node, a.append(c.header(kindAnswer)))
 }
 
@@ -138,8 +133,13 @@ func (c *community) answered(b *server.Batch, pe *peer, a *answer) {
 	if q == nil {
 		return // to a question that was asked again
 	}
+	c.sawRev(a.rev)
 	for _, id := range q.projects {
 		c.sweep(b, pe, id, q.number)
+		if r := c.room(id); r != nil {
+			// Whoever left there before is not among those told of.
+			r.log.misses(a.rev)
+		}
 	}
 	var began []string
 	for _, id := range a.here {

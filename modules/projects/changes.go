@@ -21,7 +21,7 @@ func (c *community) directoryChanged(ctx context.Context, e *server.DirectoryCha
 	}
 	defer func() {
 		if r := c.room(e.Project); r != nil {
-			r.log.forget()
+			r.log.forget(c.rev.Load())
 		}
 	}()
 	p := c.lock(bare, false)

@@ -115,34 +115,45 @@ func (c *community) tell(b *server.Batch, p *person, w *word) {
 
 // pass tells other nodes; p.fan is held.
 func (c *community) pass(b *server.Batch, p *person, w *word, was bool) {
-	n := &news{hidden: w.hidden, guessed: w.err != nil}
+	n := &news{hidden: w.hidden}
 	if was && !w.hidden {
 		n.gone = []heard{{id: w.cn.id, presence: w.says}}
 	}
-	c.post(b, p, c.peersIn(p.view.Load().projects, w.change.Nodes), n)
+	to := c.peersIn(p.view.Load().projects, w.change.Nodes)
+	if w.hidden {
+		// Where the user is waited for, and who has not said yet who is there.
+		to = c.everyPeer()
+	}
+	c.post(b, p, to, n)
 }
 
 // count makes what the store said the user's state, or what this node sees when
 // the store did not say; p.fan is held.
 func (c *community) count(p *person, ch storage.PresenceChange, err error) {
+	p.unsure = err != nil
 	if err != nil {
 		ch.New, ch.Rev = p.guess(c.m), max(p.rev, c.rev.Load())
 	}
-	c.stands(p, ch.New, ch.Rev, p.seenIn())
+	c.stands(p, ch.New, ch.Rev, err != nil, p.seenIn())
+}
+
+// sawRev notes a revision that the store told here or at another node.
+func (c *community) sawRev(rev uint64) {
+	for known := c.rev.Load(); known < rev && !c.rev.CompareAndSwap(known, rev); known = c.rev.Load() {
+	}
 }
 
 // stands makes a status the user's, unless a later one is known. projects are those
 // that others see it by, or did until now; p.fan is held.
-func (c *community) stands(p *person, status storage.Show, rev uint64, projects []string) {
-	for known := c.rev.Load(); known < rev && !c.rev.CompareAndSwap(known, rev); known = c.rev.Load() {
-	}
+func (c *community) stands(p *person, status storage.Show, rev uint64, guessed bool, projects []string) {
+	c.sawRev(rev)
 	if rev < p.rev {
 		return // another node told what came of both
 	}
 	if status != p.status {
 		c.record(p, rev, projects)
 	}
-	p.status, p.rev = status, rev
+	p.status, p.rev, p.guessed = status, rev, guessed
 }
 
 // endGrace takes the connections that counted for a while and do so no longer, as

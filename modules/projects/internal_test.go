@@ -96,7 +96,7 @@ func TestChangeLog(t *testing.T) {
 	check(16, none...)
 	// A list that was read before somebody left is worthless afterwards.
 	old := l.begin()
-	l.forget()
+	l.forget(0)
 	check(20)
 	l.note(17, "d")
 	if rev := l.answer(old, 18); rev >= 17 {

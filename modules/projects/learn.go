@@ -101,7 +101,11 @@ func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 	rem := p.remote(pe)
 	if rem == nil {
 		if len(n.conns) == 0 {
+			old := p.status
 			c.hearStatus(p, n, p.seenIn())
+			if p.status != old {
+				c.announceStatus(b, p, p.seenIn())
+			}
 			c.cutGrace(p, nil, n.hidden)
 			return true
 		}
@@ -142,6 +146,9 @@ func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 		p.remotes = slices.DeleteFunc(p.remotes, func(r *remote) bool { return r == rem })
 		pe.remove(p)
 		p.respread()
+	}
+	if p.status != old && len(news)+len(gone) == 0 {
+		c.announceStatus(b, p, both)
 	}
 	c.reveal(b, p, both, p.seenIn())
 	c.cutGrace(p, news, n.hidden)
@@ -220,13 +227,14 @@ func (p *person) replace(rem *remote, conns []heard) (news []*conn, gone []ended
 	return news, gone
 }
 
-// hearStatus takes the status in the news, or guesses as the node did; fan is held.
+// hearStatus takes the status in the news. It guesses when the node did so, or when the
+// store did not take what happened here; fan is held.
 func (c *community) hearStatus(p *person, n *news, projects []string) {
-	if n.guessed {
-		c.stands(p, p.guess(c.m), max(p.rev, n.rev), projects)
+	if n.guessed || p.unsure {
+		c.stands(p, p.guess(c.m), max(p.rev, n.rev), true, projects)
 		return
 	}
-	c.stands(p, n.status, n.rev, projects)
+	c.stands(p, n.status, n.rev, false, projects)
 }
 
 // cutGrace ends, soon, the time that connections to this node are waited for: the user
@@ -270,7 +278,8 @@ func (c *community) silence() *news {
 
 // state is what this node says of a person; p.fan is held.
 func (p *person) state(n *news) *news {
-	n.user, n.status, n.rev, n.projects = p.bare.Local(), p.status, p.rev, p.view.Load().projects
+	n.user, n.projects = p.bare.Local(), p.view.Load().projects
+	n.status, n.guessed, n.rev = p.status, p.guessed, p.rev
 	for _, cn := range p.shown {
 		if cn.peer == nil {
 			n.conns = append(n.conns, heard{cn.id, cn.presence})

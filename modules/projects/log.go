@@ -13,6 +13,7 @@ type changeLog struct {
 	entries []logged
 	known   bool
 	base    uint64 // once known: changes after it are in entries
+	floor   uint64 // changes up to it may be missing
 	told    uint64 // the highest revision that a client was told
 	epoch   uint64 // grows when what was told before becomes worthless
 }
@@ -32,7 +33,7 @@ func (l *changeLog) note(rev uint64, user string) {
 	defer l.mu.Unlock()
 	rev = max(rev, l.told+1)
 	if !l.known {
-		l.known, l.base = true, rev
+		l.known, l.base = true, max(rev, l.floor+1)
 	}
 	if len(l.entries) == maxLog {
 		l.base = max(l.base, l.entries[0].rev)
@@ -42,12 +43,21 @@ func (l *changeLog) note(rev uint64, user string) {
 }
 
 // forget makes every client get the whole list next: who belongs to the project
-// changed, which is no revision of its own.
-func (l *changeLog) forget() {
+// changed, which is no revision of its own. rev is the highest that is known.
+func (l *changeLog) forget(rev uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries, l.known = nil, false
+	l.floor = max(l.floor, rev)
 	l.epoch++
+}
+
+// misses says that changes up to a revision may not have been noted.
+func (l *changeLog) misses(rev uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.floor = max(l.floor, rev)
+	l.base = max(l.base, l.floor+1)
 }
 
 // begin is called before a list is read whose revision goes to answer.

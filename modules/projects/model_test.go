@@ -29,6 +29,7 @@ type model struct {
 
 type line struct {
 	client   *servertest.Client // nil once it is gone
+	node     string             // where it is connected
 	bare     string
 	full     string
 	told     bool // available or invisible; only such a client sees anything
@@ -91,7 +92,10 @@ func (m *model) ended(l *line, replaced bool) {
 	if replaced {
 		delay = max(delay, 2*time.Second)
 	}
-	others := slices.ContainsFunc(m.of(l.bare), func(o *line) bool { return o != l && o.visible && o.client != nil })
+	// Whether a connection that others see waits for its end is known at its node only.
+	others := slices.ContainsFunc(m.of(l.bare), func(o *line) bool {
+		return o != l && o.visible && (o.client != nil || o.node != l.node)
+	})
 	if !l.visible || delay == 0 || others && !replaced {
 		m.remove(l)
 		return
@@ -230,6 +234,17 @@ func (m *model) key(id, host string) string {
 	return id + "@" + host
 }
 
+// unheard reports whether a user's connection waits for its end at a node that hears
+// nothing of the user: nobody there shares a project.
+func (m *model) unheard(bare string) bool {
+	for _, l := range m.of(bare) {
+		if l.client == nil && l.node != "" && m.shared(bare, bare) == "" {
+			return true
+		}
+	}
+	return false
+}
+
 func (m *model) checkStore() {
 	m.t.Helper()
 	for _, host := range m.hosts {
@@ -239,6 +254,9 @@ func (m *model) checkStore() {
 				show := m.aggregate(u + "@" + host)
 				if users[u] && show != storage.Offline {
 					want = append(want, storage.OnlineUser{ID: m.key(u, host), Show: show})
+				}
+				if m.unheard(u + "@" + host) {
+					continue
 				}
 				got, err := m.store.Status(m.t.Context(), []string{m.key(u, host)})
 				if err != nil || got[0] != show {

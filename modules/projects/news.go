@@ -147,15 +147,17 @@ func readQuestion(r *packed.Reader) (*question, error) {
 // answer ends the news that were asked for.
 type answer struct {
 	turn  uint64
+	rev   uint64   // the highest that the node knows
 	count uint64   // how many of the question's projects were answered, from the first
 	here  []string // those of them that somebody of the node is in
 }
 
 func (a *answer) append(dst []byte) []byte {
-	return appendList(packed.AppendUint(packed.AppendUint(dst, a.turn), a.count), a.here)
+	dst = packed.AppendUint(packed.AppendUint(dst, a.turn), a.rev)
+	return appendList(packed.AppendUint(dst, a.count), a.here)
 }
 
 func readAnswer(r *packed.Reader) (*answer, error) {
-	a := &answer{turn: r.Uint(), count: r.Uint(), here: readList(r)}
+	a := &answer{turn: r.Uint(), rev: r.Uint(), count: r.Uint(), here: readList(r)}
 	return a, r.Err()
 }

@@ -2,6 +2,7 @@ package projects
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -63,7 +64,7 @@ func (m *Module) Joined(b *server.Batch, node string) {
 		pe, fresh := c.acquaint(node)
 		// The deltas of <online/> may lack what was lost.
 		for _, r := range c.everyRoom() {
-			r.log.forget()
+			r.log.forget(c.rev.Load())
 		}
 		m.host.Tell(b, node, packed.AppendBool(c.header(kindHello), fresh))
 		c.askEverything(b, pe)
@@ -180,6 +181,12 @@ func (c *community) peer(node string) *peer {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.peers[node]
+}
+
+func (c *community) everyPeer() []*peer {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Collect(maps.Values(c.peers))
 }
 
 // peersIn lists the other nodes with people in one of the projects, and those named.

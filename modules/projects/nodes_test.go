@@ -3,6 +3,10 @@ package projects_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +18,7 @@ import (
 	"rollcall/storage/memory"
 )
 
-// nodes are servers with one directory and one store, joined by a hub.
+// nodes are servers with one directory and one store, joined by a hub if there is one.
 type nodes struct {
 	t     testing.TB
 	hub   *memory.Hub
@@ -23,41 +27,95 @@ type nodes struct {
 	grace time.Duration
 	tap   func(server.TapEvent)
 	hosts []string
-	list  []*servertest.Server
+	list  []*node
+}
+
+type node struct {
+	*servertest.Server
+	name  string
+	store *own
 }
 
 // own is the store as one node uses it: connections of different nodes may have one id.
 type own struct {
 	storage.Presence
-	node string
+	name string
+	dead atomic.Bool
+
+	mu   sync.Mutex
+	rows map[string]string // users by connection
 }
 
-func (o own) Set(ctx context.Context, c storage.ConnState, projects []string) (storage.PresenceChange, error) {
-	c.Conn = o.node + "|" + c.Conn
+func (o *own) Set(ctx context.Context, c storage.ConnState, projects []string) (storage.PresenceChange, error) {
+	if o.dead.Load() {
+		return storage.PresenceChange{}, storage.ErrUnavailable
+	}
+	c.Conn = o.name + "|" + c.Conn
+	o.mu.Lock()
+	o.rows[c.Conn] = c.User
+	o.mu.Unlock()
 	return o.Presence.Set(ctx, c, projects)
 }
 
-func (o own) Remove(ctx context.Context, user, conn string) (storage.PresenceChange, error) {
-	return o.Presence.Remove(ctx, user, o.node+"|"+conn)
+func (o *own) Remove(ctx context.Context, user, conn string) (storage.PresenceChange, error) {
+	if o.dead.Load() {
+		return storage.PresenceChange{}, storage.ErrUnavailable
+	}
+	return o.Presence.Remove(ctx, user, o.name+"|"+conn)
+}
+
+func (o *own) Join(ctx context.Context, user, project string) error {
+	if o.dead.Load() {
+		return storage.ErrUnavailable
+	}
+	return o.Presence.Join(ctx, user, project)
+}
+
+func (o *own) Leave(ctx context.Context, user, project string) error {
+	if o.dead.Load() {
+		return storage.ErrUnavailable
+	}
+	return o.Presence.Leave(ctx, user, project)
+}
+
+// reap takes the rows of a dead node out of the store.
+func (o *own) reap(t testing.TB) {
+	t.Helper()
+	for conn, user := range o.rows {
+		if _, err := o.Presence.Remove(t.Context(), user, conn); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // add starts a node.
-func (n *nodes) add(name string) *servertest.Server {
+func (n *nodes) add(name string) *node {
 	n.t.Helper()
-	o := servertest.Options{Directory: n.dir, Hosts: n.hosts, Tap: n.tap, Bus: n.hub.Bus(name), Modules: []server.Module{projects.New(projects.Options{
-		ServiceHost: "wtmuc.@HOST@", Grace: n.grace, LegacyShows: true, Directory: n.dir, Presence: own{n.store, name},
+	store := &own{Presence: n.store, name: name, rows: make(map[string]string)}
+	o := servertest.Options{Directory: n.dir, Hosts: n.hosts, Tap: n.tap, Modules: []server.Module{projects.New(projects.Options{
+		ServiceHost: "wtmuc.@HOST@", Grace: n.grace, LegacyShows: true, Directory: n.dir, Presence: store,
 	})}}
-	if len(n.list) > 0 {
-		o.Beside = n.list[0]
+	if n.hub != nil {
+		o.Bus = n.hub.Bus(name)
 	}
-	s := servertest.New(n.t, o)
+	if len(n.list) > 0 {
+		o.Beside = n.list[0].Server
+	}
+	s := &node{servertest.New(n.t, o), name, store}
 	n.list = append(n.list, s)
 	synctest.Wait()
 	return s
 }
 
+// kill makes a node stop acting; those that live learn of it by Expire.
+func (n *nodes) kill(x *node) {
+	x.store.dead.Store(true)
+	n.hub.Kill(x.name)
+	n.list = slices.DeleteFunc(n.list, func(o *node) bool { return o == x })
+}
+
 // scattered runs a test on nodes a, b and c with the people of newWorld.
-func scattered(t *testing.T, grace time.Duration, f func(t *testing.T, n *nodes, a, b, c *servertest.Server)) {
+func scattered(t *testing.T, grace time.Duration, f func(t *testing.T, n *nodes, a, b, c *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		dir := servertest.NewDirectory().
@@ -70,7 +128,7 @@ func scattered(t *testing.T, grace time.Duration, f func(t *testing.T, n *nodes,
 }
 
 // online logs in and lets the news go round.
-func online(s *servertest.Server, address string) *servertest.Client {
+func online(s *node, address string) *servertest.Client {
 	c := s.Login(address)
 	say(c, "<presence/>")
 	return c
@@ -94,7 +152,7 @@ func shows(from, to, content string, status int, shared ...string) string {
 }
 
 func TestNodesSeeEachOther(t *testing.T) {
-	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {
 		alice := online(a, "alice/web")
 		alice.Expect(self("alice"))
 		bob := online(b, "bob/web")
@@ -131,7 +189,7 @@ func TestNodesSeeEachOther(t *testing.T) {
 
 // One user with resources at two nodes.
 func TestNodesShareAUser(t *testing.T) {
-	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
 		bob, near := online(c, "bob/web"), online(a, "bob/near")
 		web, phone := a.Login("alice/web"), b.Login("alice/phone")
 		drain(bob, near)
@@ -167,7 +225,7 @@ func TestNodesShareAUser(t *testing.T) {
 
 // A newer connection at another node takes the resource over.
 func TestReplacedAtAnotherNode(t *testing.T) {
-	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
 		old := online(a, "alice/web")
 		bob, near := online(c, "bob/web"), online(a, "bob/near")
 		drain(old, bob, near)
@@ -196,7 +254,7 @@ func TestReplacedAtAnotherNode(t *testing.T) {
 func TestGraceEndsAtAnotherNode(t *testing.T) {
 	for _, resource := range []string{"web", "other"} {
 		t.Run(resource, func(t *testing.T) {
-			scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+			scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
 				alice := online(a, "alice/web")
 				bob, near := online(c, "bob/web"), online(a, "bob/near")
 				drain(alice, bob, near)
@@ -229,7 +287,7 @@ func TestGraceEndsAtAnotherNode(t *testing.T) {
 }
 
 func TestInvisibleAtAnotherNode(t *testing.T) {
-	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
 		alice, bob := online(a, "alice/web"), online(c, "bob/web")
 		drain(alice, bob)
 		alice.Drop()
@@ -244,7 +302,7 @@ func TestInvisibleAtAnotherNode(t *testing.T) {
 }
 
 func TestMembershipChangesAtAnotherNode(t *testing.T) {
-	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {
 		alice, bob, dave := online(a, "alice/web"), online(b, "bob/web"), online(c, "dave/web")
 		phone := online(c, "alice/phone")
 		drain(alice, bob, dave, phone)
@@ -288,14 +346,14 @@ func TestMembershipChangesAtAnotherNode(t *testing.T) {
 
 // A node dies: its people are gone, once, and a user who is elsewhere too keeps that.
 func TestNodeIsKilled(t *testing.T) {
-	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
 		bob, near := online(a, "bob/web"), online(c, "bob/near")
 		web := online(b, "alice/web")
 		phone := a.Login("alice/phone")
 		say(phone, "<presence><show>away</show><priority>-1</priority></presence>")
 		carol := online(b, "carol/web")
 		drain(bob, near, web, phone, carol)
-		n.hub.Kill("b")
+		n.kill(b)
 		synctest.Wait()
 		bob.ExpectNothing()
 		n.hub.Expire("b")
@@ -319,7 +377,7 @@ func TestNodeIsKilled(t *testing.T) {
 
 // What was lost is asked for again: only what is different is told.
 func TestNewsAreLost(t *testing.T) {
-	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *servertest.Server) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {
 		bob := online(a, "bob/web")
 		stays, leaves, changes := online(b, "alice/stays"), online(b, "alice/leaves"), online(b, "alice/changes")
 		carol := online(c, "carol/web")
@@ -358,5 +416,135 @@ func TestNewsAreLost(t *testing.T) {
 		say(comes, "<presence><show>xa</show></presence>")
 		bob.Expect("<presence from='{alice/comes}' to='{bob}'><show>xa</show>...</presence>")
 		bob.ExpectNothing()
+	})
+}
+
+// lingering is how long a connection counts whose successor is at another node.
+const lingering = 500 * time.Millisecond
+
+// settle lets the news of the last step go round.
+func (l *life) settle() {
+	synctest.Wait()
+	time.Sleep(lingering)
+	synctest.Wait()
+	l.expire()
+}
+
+// Over nodes, one thing after the other: everybody's view and the store are right after
+// every step, and nobody is told anything twice.
+func TestModelOfNodes(t *testing.T) {
+	lives(t, func(t *testing.T, seed uint64) {
+		l := newLife(t, seed, []time.Duration{grace, 0, grace, 1500 * time.Millisecond}[seed%4], nil, hostsOf(seed),
+			[]string{"a", "b", "c"}[:2+seed%2]...)
+		l.lead(250, func() {
+			l.settle()
+			l.check(true)
+			l.checkStore()
+			if l.rng.IntN(8) == 0 {
+				l.ask()
+			}
+		})
+	})
+}
+
+// Messages between nodes are lost now and then, and the store fails: when that is over,
+// all is right again, and nobody was told anything twice.
+func TestModelOfNodesInTrouble(t *testing.T) {
+	lives(t, func(t *testing.T, seed uint64) {
+		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], nil, hostsOf(seed), "a", "b", "c")
+		l.apart = true // who takes over what is not known either
+		faults := rand.New(rand.NewPCG(seed, 1))
+		trouble := false
+		l.lead(250, func() {
+			l.settle()
+			switch {
+			case !trouble && l.rng.IntN(12) == 0:
+				trouble = true
+				fault := memory.Fault(1 + l.rng.IntN(2))
+				l.hub.Fail(func(string, string, []byte) memory.Fault {
+					if faults.IntN(3) == 0 {
+						return fault
+					}
+					return memory.Fine
+				})
+				l.store.broken.Store(l.rng.IntN(2) == 0)
+			case trouble && l.rng.IntN(6) == 0:
+				trouble = false
+				l.hub.Fail(nil)
+				l.store.broken.Store(false)
+				for _, x := range l.list {
+					l.hub.Gap(x.name)
+				}
+				time.Sleep(5 * time.Second)
+				l.settle()
+			}
+			if trouble {
+				for _, x := range l.connected() {
+					l.read(x, true)
+				}
+				return
+			}
+			l.check(true)
+			l.checkStore()
+			l.ask()
+		})
+	})
+}
+
+// Nodes are killed and started again.
+func TestModelOfNodesKilled(t *testing.T) {
+	lives(t, func(t *testing.T, seed uint64) {
+		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], nil, hostsOf(seed), "a", "b", "c")
+		l.lead(250, func() {
+			l.settle()
+			if len(l.list) < 3 && l.rng.IntN(10) == 0 {
+				name := "b"
+				if slices.ContainsFunc(l.list, func(x *node) bool { return x.name == name }) {
+					name = "c"
+				}
+				l.add(name)
+			}
+			if len(l.list) > 1 && l.rng.IntN(20) == 0 {
+				l.crash(l.list[1+l.rng.IntN(len(l.list)-1)])
+			}
+			l.check(true)
+			l.checkStore()
+			l.ask()
+		})
+	})
+}
+
+// crash kills a node; its people are gone.
+func (l *life) crash(x *node) {
+	l.kill(x)
+	early := l.rng.IntN(2) == 0
+	if early {
+		x.store.reap(l.t)
+	}
+	l.hub.Expire(x.name)
+	synctest.Wait()
+	if !early {
+		l.askAll(false)
+		x.store.reap(l.t)
+	}
+	l.lines = slices.DeleteFunc(l.lines, func(y *line) bool { return y.node == x.name })
+}
+
+// Everything at once over three nodes.
+func TestModelOfNodesConcurrent(t *testing.T) {
+	lives(t, func(t *testing.T, seed uint64) {
+		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], interrupt, hostsOf(seed), "a", "b", "c")
+		for range 3 {
+			l.commotion(seed)
+			l.store.broken.Store(false)
+			time.Sleep(time.Minute)
+			l.settle()
+			l.check(false)
+			l.checkStore()
+			l.ask()
+			if t.Failed() {
+				t.FailNow()
+			}
+		}
 	})
 }

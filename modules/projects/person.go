@@ -43,6 +43,8 @@ type person struct {
 	remotes []*remote
 	shown   []*conn // in the order of their last presence
 	status  storage.Show
+	guessed bool // status is not what the store said
+	unsure  bool // the store lacks something of this node's connections
 	rev     uint64
 }
 

@@ -180,6 +180,7 @@ func (c *community) list(ctx context.Context, project string) (
 	if err != nil {
 		return nil, 0, nil, err
 	}
+	c.sawRev(rev)
 	rev = r.log.answer(epoch, rev)
 	list = c.byID(list)
 	if c.m.clustered {

@@ -32,7 +32,7 @@ type community struct {
 	ties sync.RWMutex
 
 	debtors debtors
-	rev     atomic.Uint64 // the highest that the store told here
+	rev     atomic.Uint64 // the highest that the store told here or at another node
 	stopped atomic.Bool
 
 	seed maphash.Seed
@@ -93,6 +93,7 @@ func (c *community) join(project string, p *person) (began bool) {
 	r := c.rooms[project]
 	if r == nil {
 		r = &room{id: project, people: make(map[*person]struct{})}
+		r.log.misses(c.rev.Load())
 		c.rooms[project] = r
 	}
 	r.mu.Lock()

@@ -76,10 +76,14 @@ func (c *community) pay(ctx context.Context, p *person) (last storage.PresenceCh
 	if p.behind {
 		// What the store says changes without a word to others.
 		defer c.forgetLists(p, p.owed)
+		defer c.sure(p, &err)
 	}
 	for len(p.owed) > 0 {
 		d := p.owed[0]
-		last, err = d.pay(ctx)
+		var change storage.PresenceChange
+		if change, err = d.pay(ctx); d.conn != "" {
+			last = change
+		}
 		if err != nil {
 			c.m.failed(d.call, err, "user", p.bare.String())
 		}
@@ -94,6 +98,15 @@ func (c *community) pay(ctx context.Context, p *person) (last storage.PresenceCh
 	return last, err
 }
 
+// sure notes that the store has all that it missed.
+func (c *community) sure(p *person, err *error) {
+	if *err == nil {
+		p.fan.Lock()
+		defer p.fan.Unlock()
+		p.unsure = false
+	}
+}
+
 // forgetLists ends the deltas of all projects that a person's debts are about.
 func (c *community) forgetLists(p *person, owed []debt) {
 	ids := slices.Clone(p.view.Load().projects)
@@ -104,7 +117,7 @@ func (c *community) forgetLists(p *person, owed []debt) {
 	}
 	for _, id := range ids {
 		if r := c.room(id); r != nil {
-			r.log.forget()
+			r.log.forget(c.rev.Load())
 		}
 	}
 }
@@ -154,12 +167,28 @@ func (c *community) settle() {
 			continue
 		}
 		p.mu.Lock()
-		if _, err := c.pay(ctx, p); err != nil {
+		if change, err := c.pay(ctx, p); err != nil {
 			reachable = false
+		} else if change.Rev > 0 {
+			c.settled(b, p, change)
 		}
 		c.leaveIfGone(b, p)
 		p.mu.Unlock()
 	}
+}
+
+// settled takes what the store says after it got all that it missed.
+func (c *community) settled(b *server.Batch, p *person, change storage.PresenceChange) {
+	c.ties.RLock()
+	defer c.ties.RUnlock()
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	old := p.status
+	c.count(p, change, nil)
+	if p.status != old {
+		c.announceStatus(b, p, p.seenIn())
+	}
+	c.post(b, p, c.peersIn(p.view.Load().projects, change.Nodes), new(news))
 }
 
 // guess is the aggregate as this node sees it, by the rule of

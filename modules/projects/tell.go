@@ -102,6 +102,14 @@ func (c *community) announceEnd(b *server.Batch, p *person, gone *server.Presenc
 	}
 }
 
+// announceStatus tells of a user's state that changed though no connection did, with
+// the last presence of all; p.fan is held.
+func (c *community) announceStatus(b *server.Batch, p *person, projects []string) {
+	if n := len(p.shown); n > 0 {
+		c.announce(b, p, p.shown[n-1].presence, projects)
+	}
+}
+
 // reveal tells who sees p by the projects of after and did not by those of before all
 // that is shown, and who sees p no longer that it is gone; p.fan and c.ties are held.
 func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
