@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -155,7 +156,7 @@ func (c *call) read(cmd *redis.Cmd) {
 	case err == nil && len(n) < want:
 		c.err = errShape
 		return
-	case outage(err) || errors.Is(err, context.Canceled):
+	case outage(err) || refusedInside(err) || errors.Is(err, context.Canceled):
 		c.err = unavailable(err)
 		return
 	case err != nil:
@@ -173,4 +174,19 @@ func (c *call) read(cmd *redis.Cmd) {
 			c.answer.Nodes = append(c.answer.Nodes, node)
 		}
 	}
+}
+
+// refusedInside reports whether a script failed because the server takes no writes.
+// Before Redis 7 the reason stands within the error of the script.
+func refusedInside(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	for _, p := range []string{" -READONLY ", " -MISCONF ", " -OOM ", " -NOREPLICAS "} {
+		if strings.Contains(reply.Error(), p) {
+			return true
+		}
+	}
+	return false
 }

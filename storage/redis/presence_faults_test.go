@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"rollcall/internal/redistest"
 	"rollcall/storage"
 )
@@ -254,3 +256,97 @@ func TestRepeatedCallsAfterAnOutage(t *testing.T) {
 	}
 	holds(t, server.Client(t), want)
 }
+
+// After a dump of yesterday was loaded, Redis has rows that this node knows nothing of.
+func TestStaleRowsOfThisNode(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	s := openNode(t, server, "n1")
+	mustSet(t, s, "ann", "1", storage.Online, "p1")
+	want := dump(t, client)
+	for _, args := range [][]any{
+		{"HSET", "wt_sess:eve", "n1|9", "1|0|1.1|r"}, {"SET", "wt_user_presence:eve", "1"}, {"SADD", "wt_user_projs:eve", "p2"},
+		{"SADD", "wt_proj_online_users:p2", "eve"}, {"SADD", "wt_nodesess:n1", "eve"},
+		{"SADD", "wt_nodeprojs:n1", "p2"}, {"SADD", "wt_proj_nodes:p2", "n1"}, {"HSET", "wt_sess:ann", "n1|8", "2|9|1.1|r"},
+	} {
+		if err := client.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.lost(t.Context())
+	settled(t, s)
+	holds(t, client, want)
+}
+
+func TestFullMemory(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	s := openNode(t, server, "n1", shortLease)
+	mustSet(t, s, "ann", "1", storage.Online, "p1")
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Set(t.Context(), say("ann", "1", storage.Busy), nil); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Until(t, "ann is busy", func() bool {
+		shows, err := s.Status(t.Context(), []string{"ann"})
+		return err == nil && shows[0] == storage.Busy
+	})
+}
+
+// A key of another type, which somebody else made, spoils the calls about it alone.
+func TestWrongType(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	s := openNode(t, server, "n1")
+	if err := client.Set(t.Context(), "wt_proj_online_users:bad", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Set(t.Context(), say("ann", "1", storage.Busy), []string{"bad", "good"}); err == nil || errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("%v, want an error of its own", err)
+	}
+	mustSet(t, s, "bob", "1", storage.Online, "good")
+	if err := client.Del(t.Context(), "wt_proj_online_users:bad").Err(); err != nil {
+		t.Fatal(err)
+	}
+	// The next call about ann tells everything of her again, a reconciliation the rest.
+	mustSet(t, s, "ann", "1", storage.Leave)
+	if found, err := s.reconcile(t.Context()); err != nil || found != (repairs{}) {
+		t.Errorf("reconcile: %+v, %v", found, err)
+	}
+	holds(t, client, map[string]string{
+		"wt_sess:ann": "n1|1=3|0|1000|r", "wt_user_presence:ann": "3", "wt_user_projs:ann": "bad good",
+		"wt_sess:bob": "n1|1=1|0|1000|r", "wt_user_presence:bob": "1", "wt_user_projs:bob": "good",
+		"wt_proj_online_users:bad": "ann", "wt_proj_online_users:good": "ann bob", "wt_nodesess:n1": "ann bob",
+		"wt_nodeprojs:n1": "bad good", "wt_proj_nodes:good": "n1", "wt_proj_nodes:bad": "n1",
+	})
+}
+
+func TestOldServersRefusals(t *testing.T) {
+	for text, want := range map[string]bool{
+		"READONLY You can't write against a read only replica. script: x, on @user_script:33.":                               true,
+		"ERR Error running script (call to f_1): @user_script:33: @user_script: 33: -READONLY You can't write against a ...": true,
+		"ERR Error running script (call to f_1): @user_script:33: WRONGTYPE Operation against a key ...":                     false,
+		"NOPERM this user has no permissions": false,
+	} {
+		cmd := goredis.NewCmd(t.Context())
+		cmd.SetErr(refusal(text))
+		c := call{change: new(change)}
+		c.read(cmd)
+		if got := errors.Is(c.err, storage.ErrUnavailable); c.err == nil || got != want {
+			t.Errorf("%s: %v", text, c.err)
+		}
+	}
+}
+
+// refusal is an error reply of a server.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// RedisError implements redis.Error.
+func (refusal) RedisError() {}

@@ -40,7 +40,40 @@ func (p *presence) reopen(ctx context.Context, lost bool) {
 			return
 		}
 	}
+	if lost {
+		if err := p.findStale(ctx); err != nil {
+			if ctx.Err() == nil {
+				p.failing(err)
+			}
+			return
+		}
+	}
 	p.assertBehind(ctx, lost)
+}
+
+// findStale finds what Redis has of this node and should not: an old dump brought it
+// back, or a removal was lost in a failover.
+func (p *presence) findStale(ctx context.Context) error {
+	_, err := p.walk(ctx, p.names.nodeUsers+p.node, func(users []string) (bool, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, u := range users {
+			p.mirror.behind[u] = struct{}{}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = p.walk(ctx, p.names.nodeProjs+p.node, func(projects []string) (bool, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, id := range projects {
+			p.mirror.behindProjects[id] = struct{}{}
+		}
+		return true, nil
+	})
+	return err
 }
 
 // refence makes a new fence and opens Redis. It reports whether everything has to be

@@ -62,6 +62,10 @@ func (p *presence) reconcile(ctx context.Context) (repairs, error) {
 	if !settled {
 		return found, unavailable(errUnsettled)
 	}
+	// What Redis refused for a reason of its own may be taken by now.
+	p.gate.Lock()
+	p.assertBehind(ctx, false)
+	p.gate.Unlock()
 	if err := p.reconcileOwn(ctx, &found); err != nil {
 		return found, err
 	}
