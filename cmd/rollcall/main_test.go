@@ -8,12 +8,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -172,77 +169,6 @@ func TestImport(t *testing.T) {
 	must(t, "1 users, 1 projects", "", "import", file, c)
 	must(t, "alice Al bob", "", "user", "list", c)
 	must(t, "p1 A bob", "", "project", "list", c)
-}
-
-// process is the binary, running.
-type process struct {
-	*exec.Cmd
-	address string
-	mu      sync.Mutex
-	log     bytes.Buffer
-	lines   chan string
-}
-
-var listening = regexp.MustCompile(`msg=listening for=xmpp address=(\S+)`)
-
-// Write takes the log.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.log.Write(b)
-	for line := range strings.Lines(string(b)) {
-		p.lines <- line
-	}
-	return len(b), nil
-}
-
-// await waits for a line of the log.
-func (p *process) await(t *testing.T, pattern *regexp.Regexp) []string {
-	t.Helper()
-	limit := time.After(20 * time.Second)
-	for {
-		select {
-		case line := <-p.lines:
-			if m := pattern.FindStringSubmatch(line); m != nil {
-				return m
-			}
-		case <-limit:
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			t.Fatalf("no %s in\n%s", pattern, p.log.String())
-		}
-	}
-}
-
-// serve builds the binary and runs it.
-func serve(t *testing.T, config string, args ...string) *process {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "rollcall")
-	if runtime.GOOS == "windows" {
-		t.Fatal("this test needs signals")
-	}
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	p := &process{Cmd: exec.Command(binary, append([]string{"serve", "--config", config}, args...)...), lines: make(chan string, 10_000)}
-	p.Stderr = p
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if p.ProcessState == nil {
-			p.Process.Kill()
-			p.Wait()
-		}
-	})
-	p.address = p.await(t, listening)[1]
-	return p
-}
-
-func (p *process) target() transcript.Target {
-	return transcript.Target{
-		Kind: transcript.KindTCP, Address: p.address, Host: "localhost", TLS: &tls.Config{InsecureSkipVerify: true},
-	}
 }
 
 // What the command line changes reaches the clients of a running server at once.
