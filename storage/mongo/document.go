@@ -22,13 +22,19 @@ func newPath(s string) path {
 }
 
 // in returns the field's value. Where there is none, or no path, it has type 0.
-func (p path) in(doc bson.Raw) bson.RawValue {
-	if len(p) == 0 {
-		return bson.RawValue{}
-	}
-	v, err := doc.LookupErr(p...)
-	if err != nil {
-		return bson.RawValue{} // damaged is as good as missing
+func (p path) in(doc bson.Raw) (v bson.RawValue) {
+	for i, name := range p {
+		if i > 0 {
+			var ok bool
+			if doc, ok = v.DocumentOK(); !ok {
+				return bson.RawValue{}
+			}
+		}
+		var err error
+		// One name at a time: with several the driver panics over damaged arrays.
+		if v, err = doc.LookupErr(name); err != nil {
+			return bson.RawValue{} // damaged is as good as missing
+		}
 	}
 	return v
 }
