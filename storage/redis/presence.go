@@ -97,16 +97,14 @@ func newPresence(client redis.UniversalClient, c Config, failing func(error)) *p
 // close removes this node's rows and stops what runs in the background.
 func (p *presence) close(ctx context.Context) error {
 	p.mu.Lock()
-	was := p.open
 	p.closed = true
 	p.shut(errAway)
 	p.mu.Unlock()
 	p.cancel()
 	p.work.Wait()
-	if !was {
-		return nil
-	}
-	_, err := p.bury(ctx, p.node, "own")
+	p.gate.Lock()
+	defer p.gate.Unlock()
+	_, err := p.bury(ctx, p.node, p.process)
 	return err
 }
 
@@ -151,7 +149,9 @@ func (p *presence) tell(ctx context.Context, nodes bool, f func() change) (stora
 	c := p.assert(&ch, nodes)
 	p.mu.Unlock()
 
-	late := time.NewTimer(p.timeout)
+	// A pipeline that gets no answer fails after one time-out, and all that wait with
+	// it. Only behind many others can an answer take longer.
+	late := time.NewTimer(4 * p.timeout)
 	defer late.Stop()
 	select {
 	case <-c.done:

@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -19,7 +21,10 @@ import (
 func openNode(t testing.TB, s *redistest.Server, node string, options ...func(*Config)) *Store {
 	t.Helper()
 	// Tests that are about time set their own.
-	c := Config{Addresses: []string{s.Addr()}, Node: node, Timeout: 5 * time.Second}
+	c := Config{
+		Addresses: []string{s.Addr()}, Node: node, Timeout: 5 * time.Second,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
 	for _, o := range options {
 		o(&c)
 	}
@@ -88,35 +93,67 @@ func dump(t testing.TB, client *redis.Client) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := make(map[string]string)
+	// Thousands of keys, in two round trips.
+	kinds := client.Pipeline()
 	for _, key := range keys {
-		switch kind, err := client.Type(ctx, key).Result(); {
-		case err != nil:
-			t.Fatal(err)
-		case kind == "set" && key != "wt_nodes":
-			out[key] = strings.Join(slices.Sorted(slices.Values(client.SMembers(ctx, key).Val())), " ")
-		case kind == "hash":
-			var fields []string
-			for f, v := range client.HGetAll(ctx, key).Val() {
-				parts := strings.SplitN(v, "|", 4)
-				if len(parts) == 4 {
-					parts[2], _, _ = strings.Cut(parts[2], ".")
-				}
-				if f == "projects" {
-					continue // when they were learned
-				}
-				fields = append(fields, f+"="+strings.Join(parts, "|"))
+		kinds.Type(ctx, key)
+	}
+	values := client.Pipeline()
+	for i, cmd := range run(t, kinds) {
+		switch cmd.(*redis.StatusCmd).Val() {
+		case "set":
+			values.SMembers(ctx, keys[i])
+		case "hash":
+			values.HGetAll(ctx, keys[i])
+		default:
+			values.Get(ctx, keys[i])
+		}
+	}
+	out := make(map[string]string)
+	for i, cmd := range run(t, values) {
+		key := keys[i]
+		switch cmd := cmd.(type) {
+		case *redis.StringSliceCmd:
+			if key != "wt_nodes" {
+				out[key] = strings.Join(slices.Sorted(slices.Values(cmd.Val())), " ")
 			}
-			slices.Sort(fields)
-			out[key] = strings.Join(fields, " ")
-		case kind == "string" && strings.HasPrefix(key, "wt_user_presence:"):
+		case *redis.MapStringStringCmd:
+			out[key] = rowsOf(cmd.Val())
+		case *redis.StringCmd:
 			// Whoever went leaves 0, which says what nothing says.
-			if v := client.Get(ctx, key).Val(); v != "0" {
+			if v := cmd.Val(); strings.HasPrefix(key, "wt_user_presence:") && v != "0" {
 				out[key] = v
 			}
 		}
 	}
 	return out
+}
+
+func run(t testing.TB, pipe redis.Pipeliner) []redis.Cmder {
+	t.Helper()
+	cmds, err := pipe.Exec(t.Context())
+	// A key with an expiry may be gone by now.
+	if err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	return cmds
+}
+
+// rowsOf lists a user's rows without their sequence.
+func rowsOf(hash map[string]string) string {
+	var fields []string
+	for f, v := range hash {
+		if f == "projects" {
+			continue // when they were learned
+		}
+		parts := strings.SplitN(v, "|", 4)
+		if len(parts) == 4 {
+			parts[2], _, _ = strings.Cut(parts[2], ".")
+		}
+		fields = append(fields, f+"="+strings.Join(parts, "|"))
+	}
+	slices.Sort(fields)
+	return strings.Join(fields, " ")
 }
 
 // holds checks that Redis has exactly these keys.

@@ -15,7 +15,7 @@ func (p *presence) clean(ctx context.Context) error {
 	p.mu.Lock()
 	p.shut(errAway)
 	p.mu.Unlock()
-	n, err := p.bury(ctx, p.node, "own")
+	n, err := p.bury(ctx, p.node, "any")
 	p.gate.Unlock()
 	if err != nil {
 		return err
@@ -40,7 +40,8 @@ func (p *presence) reap(ctx context.Context, node string, _ uint64) (int, error)
 	return n, err
 }
 
-// bury removes a node's fence, and then everything else of it while it has none.
+// bury removes a node's fence, and then everything else of it while it has none. The
+// fence is removed if the node is "dead", "any" way, or if it is of the process named.
 func (p *presence) bury(ctx context.Context, node, how string) (rows int, err error) {
 	if ok, err := p.buryStep(ctx, node, how); !ok {
 		return 0, err

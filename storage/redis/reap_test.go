@@ -128,3 +128,19 @@ func TestCloseRemovesRows(t *testing.T) {
 		t.Errorf("%d keys of the node left, %v", n, err)
 	}
 }
+
+// A process that lost its name to a later one leaves that one's rows alone.
+func TestCloseLeavesASuccessorAlone(t *testing.T) {
+	server := redistest.Start(t)
+	old := openNode(t, server, "a")
+	mustSet(t, old, "ann", "1", storage.Online, "p1")
+	forgetLease(t, server, "a")
+	successor := openNode(t, server, "a")
+	mustSet(t, successor, "bob", "1", storage.Busy, "p1")
+	want := dump(t, server.Client(t))
+	if err := old.presence.close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	holds(t, server.Client(t), want)
+	mustSet(t, successor, "bob", "1", storage.Online)
+}

@@ -242,7 +242,8 @@ func presenceRandom(t *testing.T, open func(t *testing.T) storage.Presence) {
 				if err := w.step(t); err != nil {
 					t.Fatalf("call %d: %v", i, err)
 				}
-				w.compare(t, true)
+				// Sets, which take a call each, now and then.
+				w.compare(t, i%5 == 4)
 			}
 		})
 	}
