@@ -29,8 +29,9 @@ type bus struct {
 	ear    *ear
 }
 
-func newBus(client redis.UniversalClient, c Config, k *keeper) *bus {
-	b := &bus{client: client, keeper: k, log: c.Log, ear: newEar(client, c, k)}
+// newBus publishes through one client and listens through another.
+func newBus(client, listener redis.UniversalClient, c Config, k *keeper) *bus {
+	b := &bus{client: client, keeper: k, log: c.Log, ear: newEar(listener, c, k)}
 	k.deaf = b.ear.deaf
 	return b
 }

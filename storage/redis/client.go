@@ -17,21 +17,21 @@ import (
 const keeperPool = 2
 
 // newClient makes a client that connects when it is first used.
-func newClient(c Config) redis.UniversalClient { return newPool(c, 0) }
+func newClient(c Config) redis.UniversalClient { return newPool(c, 0, newConns()) }
 
 // newPool makes a client with so many connections at most, 0 for the library's number.
 // Nothing is tried twice behind the caller's back: a message would arrive twice, and a
 // server that is gone would hold up its callers for as many time-outs. Few connections
 // stay idle: those on which nothing passes any more are found out one time-out after
-// another.
-func newPool(c Config, most int) redis.UniversalClient {
+// another. cs are its connections.
+func newPool(c Config, most int, cs *conns) redis.UniversalClient {
 	// The library would write a line of its own to stderr for every vain try.
 	logging.Disable()
 	return redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: c.Addresses, MasterName: c.MasterName, DB: c.Database,
 		Username: c.Username, Password: c.Password,
 		SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword,
-		TLSConfig: c.TLS, ClientName: "rollcall-" + c.Node,
+		TLSConfig: c.TLS, Dialer: cs.dialer(c), ClientName: "rollcall-" + c.Node,
 		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout, PoolTimeout: c.Timeout,
 		// Without it a deadline is not obeyed while the server stands still.
 		ContextTimeoutEnabled: true,

@@ -163,6 +163,7 @@ type wire struct {
 	addr string
 
 	mu    sync.Mutex
+	to    string // where new connections go
 	pairs []*pairOfConns
 }
 
@@ -178,7 +179,7 @@ func newWire(t testing.TB, to string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{addr: l.Addr().String()}
+	w := &wire{addr: l.Addr().String(), to: to}
 	var carriers sync.WaitGroup
 	carriers.Go(func() {
 		for {
@@ -186,6 +187,9 @@ func newWire(t testing.TB, to string) *wire {
 			if err != nil {
 				return // the end of the test
 			}
+			w.mu.Lock()
+			to := w.to
+			w.mu.Unlock()
 			server, err := net.Dial("tcp", to)
 			if err != nil {
 				t.Error(errors.Join(err, client.Close()))
@@ -222,6 +226,13 @@ func (w *wire) silence() {
 		p.silent = true
 		p.mu.Unlock()
 	}
+}
+
+// move lets new connections go to another server.
+func (w *wire) move(to string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.to = to
 }
 
 func (p *pairOfConns) carry(from, to int) {

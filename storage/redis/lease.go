@@ -98,9 +98,11 @@ func (l *lease) visit(ctx context.Context, script *redis.Script, args []any, lif
 	defer cancel()
 	for try := 0; ; try++ {
 		pipe := l.client.Pipeline()
+		// The script comes first: the library drops a connection to a replica only
+		// for the first error.
+		run := script.EvalSha(ctx, pipe, l.keys(), args...)
 		server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
 		cluster := pipe.Info(ctx, "cluster")
-		run := script.EvalSha(ctx, pipe, l.keys(), args...)
 		if _, err := pipe.Exec(ctx); err != nil {
 			if redis.HasErrorPrefix(err, "NOSCRIPT") && try == 0 {
 				if err := script.Load(ctx, l.client).Err(); err != nil {

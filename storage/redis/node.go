@@ -39,6 +39,7 @@ type keeper struct {
 	every time.Duration
 	log   *slog.Logger
 	told  tracker
+	moved func()              // another server is master, or another life of the same
 	deaf  func(number uint64) // nobody listens for this node, as look number saw
 
 	isDown    atomic.Bool
@@ -296,6 +297,9 @@ func (k *keeper) judge(ctx context.Context, s sight, start time.Time, asked bool
 	}
 	was := k.seen
 	k.seen, k.at = s, start
+	if s.life != was.life && k.moved != nil {
+		k.moved()
+	}
 	wasDown := k.isDown.Swap(false)
 	k.metrics.up.Set(1)
 	switch {

@@ -83,7 +83,7 @@ func idleKeeper(t testing.TB, s *redistest.Server, node string) *keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := newPool(c, keeperPool)
+	client := newPool(c, keeperPool, newConns())
 	t.Cleanup(func() {
 		if err := client.Close(); err != nil {
 			t.Error(err)

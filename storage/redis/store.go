@@ -26,7 +26,8 @@ type Store struct {
 	keeper *keeper
 	// own is the keeper's: others that wait for an answer must not keep it from
 	// renewing the lease.
-	own redis.UniversalClient
+	own   redis.UniversalClient
+	conns *conns // of client
 }
 
 var (
@@ -43,7 +44,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{client: newClient(c), own: newPool(c, keeperPool)}
+	cs := newConns()
+	s := &Store{client: newPool(c, 0, cs), own: newPool(c, keeperPool, newConns()), conns: cs}
 	if err := s.begin(ctx, c); err != nil {
 		return nil, errors.Join(err, s.closeClients())
 	}
@@ -55,10 +57,11 @@ func (s *Store) begin(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	k.moved = s.conns.cut
 	if err := k.take(ctx); err != nil {
 		return err
 	}
-	s.keeper, s.bus = k, newBus(s.client, c, k)
+	s.keeper, s.bus = k, newBus(s.client, s.own, c, k)
 	s.presence = newPresence(s.client, c, k.failed)
 	s.keeper.start(s.presence)
 	if err := s.clean(ctx); err != nil {
