@@ -116,7 +116,7 @@ func (c *community) move(b *server.Batch, p *person, before, ids []string) (bega
 			continue
 		}
 		for _, s := range readers {
-			c.describe(b, &x, o, ids, s)
+			c.describe(b, &x, o, ids, s.Session)
 		}
 	}
 	return began, ended

@@ -128,13 +128,14 @@ func (c *community) pass(b *server.Batch, p *person, w *word, was bool) {
 }
 
 // count makes what the store said the user's state, or what this node sees when
-// the store did not say; p.fan is held.
+// the store did not say or does not know; p.fan is held.
 func (c *community) count(p *person, ch storage.PresenceChange, err error) {
 	p.unsure = err != nil
-	if err != nil {
-		ch.New, ch.Rev = p.guess(c.m), max(p.rev, c.rev.Load())
+	guess := p.shaky()
+	if guess {
+		ch.New, ch.Rev = p.guess(c.m), max(p.rev, ch.Rev, c.rev.Load())
 	}
-	c.stands(p, ch.New, ch.Rev, err != nil, p.seenIn())
+	c.stands(p, ch.New, ch.Rev, guess, p.seenIn())
 }
 
 // sawRev notes a revision that the store told here or at another node.

@@ -100,7 +100,7 @@ func (c *community) moves(p *person, pe *peer, n *news) bool {
 func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 	rem := p.remote(pe)
 	if rem == nil {
-		if len(n.conns) == 0 {
+		if len(n.conns) == 0 && !n.unsure {
 			old := p.status
 			c.hearStatus(p, n, p.seenIn())
 			if p.status != old {
@@ -113,7 +113,7 @@ func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 		p.remotes = append(p.remotes, rem)
 		pe.add(p)
 	}
-	rem.mark = pe.latest()
+	rem.mark, rem.unsure = pe.latest(), n.unsure
 	before, old := p.seenIn(), p.status
 	both, either := before, before
 	if len(n.conns) > 0 {
@@ -143,10 +143,12 @@ func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 	known := len(rem.projects) > 0
 	if len(rem.conns) == 0 {
 		c.spread(p, rem, nil)
+	}
+	if len(rem.conns) == 0 && !rem.unsure {
 		p.remotes = slices.DeleteFunc(p.remotes, func(r *remote) bool { return r == rem })
 		pe.remove(p)
-		p.respread()
 	}
+	p.respread()
 	if p.status != old && len(news)+len(gone) == 0 {
 		c.announceStatus(b, p, both)
 	}
@@ -227,11 +229,12 @@ func (p *person) replace(rem *remote, conns []heard) (news []*conn, gone []ended
 	return news, gone
 }
 
-// hearStatus takes the status in the news. It guesses when the node did so, or when the
-// store did not take what happened here; fan is held.
+// hearStatus takes the status in the news. It guesses when the node did so, when the
+// store does not know all that happened, and when an older guess is all that can be said
+// against it; fan is held.
 func (c *community) hearStatus(p *person, n *news, projects []string) {
-	if n.guessed || p.unsure {
-		c.stands(p, p.guess(c.m), max(p.rev, n.rev), true, projects)
+	if n.guessed || p.shaky() || p.guessed && n.rev < p.rev {
+		c.stands(p, p.guess(c.m), max(p.rev, n.rev, c.rev.Load()), true, projects)
 		return
 	}
 	c.stands(p, n.status, n.rev, false, projects)
@@ -279,7 +282,7 @@ func (c *community) silence() *news {
 // state is what this node says of a person; p.fan is held.
 func (p *person) state(n *news) *news {
 	n.user, n.projects = p.bare.Local(), p.view.Load().projects
-	n.status, n.guessed, n.rev = p.status, p.guessed, p.rev
+	n.status, n.rev, n.guessed, n.unsure = p.status, p.rev, p.guessed, p.unsure
 	for _, cn := range p.shown {
 		if cn.peer == nil {
 			n.conns = append(n.conns, heard{cn.id, cn.presence})

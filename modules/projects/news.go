@@ -30,6 +30,7 @@ type news struct {
 	user     string
 	hidden   bool // a connection just turned invisible
 	guessed  bool // the store did not say what the status is
+	unsure   bool // and lacks something of the connections
 	status   storage.Show
 	rev      uint64
 	projects []string
@@ -92,6 +93,7 @@ func (n *news) append(dst []byte) []byte {
 	dst = packed.AppendString(dst, n.user)
 	dst = packed.AppendBool(dst, n.hidden)
 	dst = packed.AppendBool(dst, n.guessed)
+	dst = packed.AppendBool(dst, n.unsure)
 	dst = packed.AppendUint(dst, uint64(n.status))
 	dst = packed.AppendUint(dst, n.rev)
 	dst = appendList(dst, n.projects)
@@ -101,7 +103,7 @@ func (n *news) append(dst []byte) []byte {
 
 // readNews reads news of a user of one virtual host.
 func readNews(r *packed.Reader, host string) (user jid.JID, n *news, err error) {
-	n = &news{user: r.String(), hidden: r.Bool(), guessed: r.Bool()}
+	n = &news{user: r.String(), hidden: r.Bool(), guessed: r.Bool(), unsure: r.Bool()}
 	status := r.Uint()
 	n.rev = r.Uint()
 	n.projects = readList(r)

@@ -51,7 +51,13 @@ type person struct {
 // view is a person as a reader of presence.
 type view struct {
 	projects []string // sorted ids
-	readers  []*server.Session
+	readers  []reader
+}
+
+// reader is a session that is told of others.
+type reader struct {
+	*server.Session
+	welcome *welcome // while it is being told of everybody
 }
 
 // conn is one connection of a person.
@@ -60,7 +66,8 @@ type conn struct {
 	jid     jid.JID
 	session *server.Session // nil once the connection is gone, and for one to another node
 	peer    *peer           // the other node; nil for a connection to this one
-	reads   bool            // the user was welcomed there
+	reads   bool            // the session is told of others
+	welcome *welcome
 	// presence is what others were told; guarded by the person's fan.
 	presence *server.Presence
 	// grace and replaced are written under mu and fan.
@@ -74,6 +81,12 @@ type remote struct {
 	projects []string // sorted; in each of them is somebody of this node
 	conns    []*conn  // in the order of their last presence
 	mark     uint64   // the latest question to the node when it last told
+	unsure   bool     // the store lacks something of the connections
+}
+
+// shaky reports whether the store does not know of all connections; fan is held.
+func (p *person) shaky() bool {
+	return p.unsure || slices.ContainsFunc(p.remotes, func(r *remote) bool { return r.unsure })
 }
 
 // remote returns what a node tells of the person, or nil; fan is held.
@@ -132,7 +145,7 @@ func (p *person) publish(projects []string) {
 	v := &view{projects: projects}
 	for _, c := range p.conns {
 		if c.session != nil && c.reads {
-			v.readers = append(v.readers, c.session)
+			v.readers = append(v.readers, reader{c.session, c.welcome})
 		}
 	}
 	p.view.Store(v)

@@ -54,7 +54,7 @@ func newLife(t *testing.T, seed uint64, grace time.Duration, tap func(server.Tap
 		nodes: &nodes{t: t, dir: servertest.NewDirectory(), store: store, grace: grace, tap: tap, hosts: hosts},
 		t:     t, hosts: hosts, store: store, rng: rand.New(rand.NewPCG(seed, 0)), online: make(map[string]map[string]string), revs: make(map[string]string),
 	}
-	l.model = &model{t: t, store: l.store.Presence, hosts: hosts, grace: grace, members: make(map[string]map[string]bool)}
+	l.model = &model{t: t, store: l.store.Presence, hosts: hosts, grace: grace, members: make(map[string]map[string]bool), late: make(map[string]time.Time)}
 	for _, u := range modelUsers {
 		l.dir.AddUser(u, u)
 	}

@@ -98,12 +98,18 @@ func (c *community) pay(ctx context.Context, p *person) (last storage.PresenceCh
 	return last, err
 }
 
-// sure notes that the store has all that it missed.
+// sure notes that the store has all that it missed, and says so to other nodes.
 func (c *community) sure(p *person, err *error) {
-	if *err == nil {
-		p.fan.Lock()
-		defer p.fan.Unlock()
+	if *err != nil {
+		return
+	}
+	b := c.m.host.NewBatch()
+	defer b.Flush()
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	if p.unsure {
 		p.unsure = false
+		c.post(b, p, c.peersIn(p.view.Load().projects, nil), new(news))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"sync"
 
 	"rollcall/internal/jid"
 	"rollcall/internal/ns"
@@ -83,7 +84,11 @@ func (c *community) announce(b *server.Batch, p *person, pr *server.Presence, pr
 			}
 			extra := x.encode(seen, v.projects, pr.Available)
 			for _, s := range v.readers {
-				b.SendPresence(s, pr, extra)
+				if s.welcome == nil || s.welcome.knows(p) {
+					b.SendPresence(s.Session, pr, extra)
+				} else {
+					s.welcome.meet(b, p, v.projects, s.Session)
+				}
 			}
 		}
 		r.mu.RUnlock()
@@ -132,10 +137,12 @@ func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
 			was, is := firstShared(before, v.projects) != "", firstShared(after, v.projects) != ""
 			for _, s := range v.readers {
 				switch {
+				case is && !was && s.welcome != nil && !s.welcome.knows(p):
+					s.welcome.meet(b, p, v.projects, s.Session)
 				case is && !was:
-					p.present(b, &now, v.projects, s)
+					p.present(b, &now, v.projects, s.Session)
 				case was && !is:
-					p.end(b, &stranger, s)
+					p.end(b, &stranger, s.Session)
 				}
 			}
 		}
@@ -163,16 +170,65 @@ func (p *person) end(b *server.Batch, x *extension, s *server.Session) {
 	}
 }
 
-// welcome makes a newcomer a reader, and tells it of everybody whom the user sees.
+// welcome is what a session was told already while it is being told of everybody, so
+// that it learns of each person once: from the welcome, or from the person's news.
+type welcome struct {
+	mu   sync.Mutex
+	list []*person // whom it is told of
+	next int       // that many of them it was told of
+	met  []*person // those who had news before it was their turn
+}
+
+// knows reports whether the session was told of a person, whose fan is held.
+func (w *welcome) knows(p *person) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.met, p) || slices.Contains(w.list[:w.next], p)
+}
+
+// meet tells the session of a person, whose fan is held, out of turn.
+func (w *welcome) meet(b *server.Batch, p *person, projects []string, s *server.Session) {
+	w.mu.Lock()
+	w.met = append(w.met, p)
+	w.mu.Unlock()
+	p.present(b, new(extension), projects, s)
+}
+
+// turn reports whether the session is to be told of the next person on the list, whose
+// fan is held.
+func (w *welcome) turn(p *person) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	return !slices.Contains(w.met, p)
+}
+
+// welcome makes a newcomer a reader, and tells it of everybody whom the user sees;
+// p.mu is held.
 func (c *community) welcome(b *server.Batch, p *person, cn *conn) {
 	c.ties.RLock()
 	defer c.ties.RUnlock()
 	projects := p.view.Load().projects
-	cn.reads = true
+	w := new(welcome)
+	cn.reads, cn.welcome = true, w
 	p.publish(projects)
+	list := c.others(p, projects)
+	w.mu.Lock()
+	w.list = list
+	w.mu.Unlock()
 	var x extension
-	for _, o := range c.others(p, projects) {
-		c.describe(b, &x, o, projects, cn.session)
+	for _, o := range list {
+		c.greet(b, &x, o, projects, cn.session, w)
+	}
+	cn.welcome = nil
+	p.publish(projects)
+}
+
+func (c *community) greet(b *server.Batch, x *extension, o *person, projects []string, s *server.Session, w *welcome) {
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	if w.turn(o) && firstShared(o.seenIn(), projects) != "" {
+		o.present(b, x, projects, s)
 	}
 }
 
@@ -190,12 +246,12 @@ func (c *community) describe(b *server.Batch, x *extension, o *person, projects 
 }
 
 // conceal tells readers that what they saw of o is gone; c.ties is held.
-func (c *community) conceal(b *server.Batch, o *person, readers []*server.Session) {
+func (c *community) conceal(b *server.Batch, o *person, readers []reader) {
 	o.fan.Lock()
 	defer o.fan.Unlock()
 	var x extension
 	for _, s := range readers {
-		o.end(b, &x, s)
+		o.end(b, &x, s.Session)
 	}
 }
 
