@@ -25,7 +25,8 @@ type node struct {
 
 	mu     sync.Mutex
 	events []storage.BusEvent
-	hold   chan struct{} // while it is open, messages wait
+	hold   chan struct{}          // while it is open, messages wait
+	take   func(storage.BusEvent) // takes events instead, if set
 }
 
 // listen opens a store and lets it listen; it is ready.
@@ -48,9 +49,15 @@ func listen(t testing.TB, c redis.Config) *node {
 
 func (n *node) tell(e storage.BusEvent) {
 	n.mu.Lock()
-	n.events = append(n.events, e)
-	hold := n.hold
+	hold, take := n.hold, n.take
+	if take == nil {
+		n.events = append(n.events, e)
+	}
 	n.mu.Unlock()
+	if take != nil {
+		take(e)
+		return
+	}
 	if hold != nil && e.Kind == storage.BusMessage {
 		<-hold
 	}
