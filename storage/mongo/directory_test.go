@@ -126,6 +126,7 @@ func newProduct(t *testing.T, uri, name string, db database, l layout) *product 
 		Users:    mongo.Users{Name: "name", Scheme: mongo.SchemeSCRAM, Mechanisms: []string{"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"}},
 		Projects: mongo.Projects{Name: "name"},
 		Watch:    mongo.Watch{Interval: time.Hour},
+		Timeout:  10 * time.Second, // a busy machine is not what these tests are about
 		Log:      slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}
 	if l.config != nil {

@@ -54,10 +54,11 @@ func eventually(t *testing.T, what string, so func() bool) {
 	}
 }
 
-// listen collects what is told.
-func listen(t *testing.T, s storage.Watcher) <-chan storage.Change {
+// listen collects what is told from now on.
+func listen(t *testing.T, s *mongo.Store) <-chan storage.Change {
 	t.Helper()
 	told := make(chan storage.Change, 10_000)
+	before := s.Watching()
 	done := make(chan error, 1)
 	ctx := t.Context()
 	go func() { done <- s.Watch(ctx, func(c storage.Change) { told <- c }) }()
@@ -66,6 +67,7 @@ func listen(t *testing.T, s storage.Watcher) <-chan storage.Change {
 			t.Errorf("Watch: %v", err)
 		}
 	})
+	eventually(t, "watching", func() bool { return s.Watching() > before })
 	return told
 }
 
