@@ -174,16 +174,17 @@ func (n *nodes) eachModule(doing string, p *cluster.Peer, f func(m Peers, b *Bat
 }
 
 // Up implements cluster.Handler.
-func (n *nodes) Up(p *cluster.Peer) { n.resync(p) }
+func (n *nodes) Up(p *cluster.Peer) { n.resync(p, false) }
 
-// Lost implements cluster.Handler.
-func (n *nodes) Lost(p *cluster.Peer) { n.resync(p) }
+// Lost implements cluster.Handler: what the node had asked may be lost as well.
+func (n *nodes) Lost(p *cluster.Peer) { n.resync(p, true) }
 
-func (n *nodes) resync(p *cluster.Peer) {
+// resync asks a node for everything; with both the node does the same.
+func (n *nodes) resync(p *cluster.Peer, both bool) {
 	n.act("asking a node", p, func(b *Batch) {
 		s := n.syncOf(p)
 		s.asked++
-		b.item = packed.AppendUint(b.item[:0], s.asked)
+		b.item = packed.AppendBool(packed.AppendUint(b.item[:0], s.asked), both)
 		b.post(p, itemSync)
 	})
 	n.eachModule("node joined", p, func(m Peers, b *Batch) { m.Joined(b, p.Name()) })
@@ -231,6 +232,9 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 		err = n.takeGone(p, r)
 	case itemSync:
 		n.snapshot(b, p, r.Uint())
+		if r.Bool() {
+			n.resync(p, false)
+		}
 	case itemSnapshotEnd:
 		n.snapshotEnd(b, p, r.Uint())
 	case itemStanza:

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"rollcall/conf"
 	"rollcall/internal/servertest"
 	"rollcall/server"
+	"rollcall/storage"
 	"rollcall/storage/memory"
 )
 
@@ -37,9 +39,13 @@ func nodesOf(t *testing.T, hub *memory.Hub, o servertest.Options, names ...strin
 // their nodes posted before has arrived, too. It takes everything the clients are sent.
 func meet(t *testing.T, clients ...*servertest.Client) {
 	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
 	for i, c := range clients {
 		for j, d := range clients {
 			for try := 0; i != j && !reaches(t, c, d, fmt.Sprintf("meet %d %d %d", i, j, try)); try++ {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s does not know of %s", c, d)
+				}
 				runtime.Gosched()
 			}
 		}
@@ -242,6 +248,37 @@ func TestLostItemsAreToldAgain(t *testing.T) {
 	}
 	web.Expect("<message type='chat' from='{alice/web}' to='alice@example.com/leaves' id='3'/>")
 	web.ExpectNothing()
+}
+
+// late is a bus that has not found other nodes yet.
+type late struct{ storage.Bus }
+
+func (l late) Listen(ctx context.Context, f func(storage.BusEvent)) error {
+	return l.Bus.Listen(ctx, func(e storage.BusEvent) {
+		if e.Kind != storage.NodeUp {
+			f(e)
+		}
+	})
+}
+
+// What a node asked when the other could not be reached is asked again.
+func TestLostQuestions(t *testing.T) {
+	hub := memory.NewHub()
+	first := nodesOf(t, hub, servertest.Options{}, "a")[0]
+	web := first.Online("alice/web")
+	hub.Fail(func(from, to string, _ []byte) memory.Fault {
+		if from == "a" {
+			return memory.Unreachable
+		}
+		return memory.Fine
+	})
+	second := servertest.New(t, servertest.Options{Directory: first.Directory, Bus: late{hub.Bus("b")}, Beside: first})
+	phone := second.Login("alice/phone")
+	phone.Send("<presence/>")
+	hub.Fail(nil)
+	meet(t, web, phone)
+	web.Send("<presence><show>dnd</show></presence>")
+	phone.Expect("<presence from='{alice/web}' to='{alice/phone}'><show>dnd</show></presence>")
 }
 
 // Order between two users holds over nodes, under load and with many senders.

@@ -121,11 +121,12 @@ func (p *Peer) take() []byte {
 
 // sender is the state of a link's publishing goroutine.
 type sender struct {
-	p    *Peer
-	seq  uint64
-	buf  []byte
-	bye  bool
-	poke *time.Timer
+	p      *Peer
+	seq    uint64
+	buf    []byte
+	bye    bool
+	failed bool // the last time
+	poke   *time.Timer
 }
 
 func (s *sender) sendAll() {
@@ -161,11 +162,18 @@ func (s *sender) send(items []byte) bool {
 	p.c.metrics.published(err)
 	if err != nil {
 		if !s.bye {
-			p.c.log.Warn("a node cannot be reached", "node", p.name, "err", err)
 			s.poke.Reset(pokeTime)
 		}
+		if !s.bye && !s.failed {
+			p.c.log.Warn("a node cannot be reached", "node", p.name, "err", err)
+		}
+		s.failed = true
 		return false
 	}
+	if s.failed {
+		p.c.log.Info("a node is reached again", "node", p.name)
+	}
+	s.failed = false
 	s.poke.Stop()
 	return true
 }
