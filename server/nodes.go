@@ -203,7 +203,7 @@ func (n *nodes) Down(p *cluster.Peer) {
 		return
 	}
 	n.act("node down", p, func(b *Batch) {
-		n.forget(b, n.routes.drop(p, func(*route) bool { return true }))
+		n.forgetAll(b, p, func(*route) bool { return true })
 	})
 	n.eachModule("node left", p, func(m Peers, b *Batch) { m.Left(b, p.Name()) })
 }
@@ -229,7 +229,7 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 	case itemRoute, itemSnapshot:
 		err = n.takeRoutes(b, p, r)
 	case itemGone:
-		err = n.takeGone(p, r)
+		err = n.takeGone(b, p, r)
 	case itemSync:
 		n.snapshot(b, p, r.Uint())
 		if r.Bool() {

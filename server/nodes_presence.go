@@ -57,21 +57,20 @@ func (n *nodes) takeOwn(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 		}
 		return err
 	}
-	tell := true
-	at := said.At.UnixNano()
+	tell := false
+	at := int64(0)
 	if said.Available {
-		n.routes.change(said.JID.Bare(), p, conn, func(was *route) (route, bool) {
-			if was == nil {
-				return route{}, false
-			}
-			now := *was
-			tell, now.told = was.told != at, at
-			return now, true
-		})
-	} else {
-		tell = !n.availableElsewhere(said.JID, p, conn)
+		at = said.At.UnixNano()
 	}
-	if tell {
+	n.routes.change(said.JID.Bare(), p, conn, func(was *route) (route, bool) {
+		if was == nil {
+			return route{}, false // it is gone, and that was told
+		}
+		now := *was
+		tell, now.told = was.told != at, at
+		return now, true
+	})
+	if tell && (said.Available || !n.availableElsewhere(said.JID, p, conn)) {
 		n.srv.tellOwnHere(b, said)
 	}
 	return nil

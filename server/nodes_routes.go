@@ -94,7 +94,7 @@ func (n *nodes) snapshotEnd(b *Batch, p *cluster.Peer, number uint64) {
 	if number != s.asked {
 		return // another one was asked for since
 	}
-	n.forget(b, n.routes.drop(p, func(r *route) bool { return r.sync < number }))
+	n.forgetAll(b, p, func(r *route) bool { return r.sync < number })
 	if !s.done {
 		s.done = true
 		close(s.first)
@@ -113,10 +113,14 @@ func (n *nodes) takeRoutes(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 		}
 		n.sawBound(now.bound)
 		came := now.available
+		var went route
 		n.routes.change(full.Bare(), p, now.conn, func(was *route) (route, bool) {
 			if was != nil {
 				now.arrival, now.told = was.arrival, was.told
 				came = came && !was.available
+			}
+			if !now.available {
+				went, now.told = now, 0
 			}
 			if now.available && now.arrival == nil {
 				now.arrival = n.srv.newArrival(full.Bare(), nil)
@@ -129,30 +133,39 @@ func (n *nodes) takeRoutes(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 		if came {
 			n.answerOwn(b, p, full)
 		}
+		n.forget(b, &went)
 	}
 	return nil
 }
 
-func (n *nodes) takeGone(p *cluster.Peer, r *packed.Reader) error {
+func (n *nodes) takeGone(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	full, err := jid.Parse(r.String())
 	conn := r.String()
 	if err != nil || r.Err() != nil {
 		return err
 	}
-	n.routes.change(full.Bare(), p, conn, func(*route) (route, bool) { return route{}, false })
+	var went route
+	n.routes.change(full.Bare(), p, conn, func(was *route) (route, bool) {
+		if was != nil {
+			went = *was
+		}
+		return route{}, false
+	})
+	n.forget(b, &went)
 	return nil
 }
 
-// forget tells the user's own resources of connections that ended without a word.
-func (n *nodes) forget(b *Batch, dropped []route) {
-	for i := range dropped {
-		r := &dropped[i]
-		if !r.available {
-			continue
-		}
-		if _, back := n.routes.get(r.full); back || n.srv.registry.get(r.full) != nil {
-			continue
-		}
+// forget tells the user's own resources here that a connection to another node is not
+// available any more, if they take it for available.
+func (n *nodes) forget(b *Batch, r *route) {
+	if r.told != 0 && !n.availableElsewhere(r.full, r.peer, r.conn) {
 		n.srv.tellOwnHere(b, Unavailable(r.full, time.Now()))
+	}
+}
+
+// forgetAll forgets the routes of a node that are stale.
+func (n *nodes) forgetAll(b *Batch, p *cluster.Peer, stale func(*route) bool) {
+	for _, r := range n.routes.drop(p, stale) {
+		n.forget(b, &r)
 	}
 }

@@ -212,7 +212,8 @@ func TestLostItemsAreToldAgain(t *testing.T) {
 	hub := memory.NewHub()
 	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b")
 	web, bob := nodes[0].Online("alice/web"), nodes[1].Online("bob/web")
-	stays, leaves := nodes[1].Login("alice/stays"), nodes[1].Login("alice/leaves")
+	stays, leaves, hides := nodes[1].Login("alice/stays"), nodes[1].Login("alice/leaves"), nodes[1].Login("alice/hides")
+	hides.Send("<presence/>")
 	stays.Send("<presence/>")
 	leaves.Send("<presence/>")
 	meet(t, web, bob, stays)
@@ -227,6 +228,7 @@ func TestLostItemsAreToldAgain(t *testing.T) {
 		return memory.Lost
 	})
 	leaves.Drop()
+	hides.Send("<presence type='unavailable'/>")
 	stays.Drain()
 	comes := nodes[1].Login("alice/comes")
 	comes.Send("<presence/>")
@@ -238,6 +240,7 @@ func TestLostItemsAreToldAgain(t *testing.T) {
 	bob.Send("<message type='chat' to='alice@example.com/web' id='1'/>")
 	web.Expect("<message type='chat' from='{bob}' to='{alice/web}' id='1'/>")
 	web.ExpectAnyOrder("<presence type='unavailable' from='{alice/leaves}' to='{alice/web}'/>",
+		"<presence type='unavailable' from='{alice/hides}' to='{alice/web}'/>",
 		"<presence from='{alice/comes}' to='{alice/web}'>...</presence>")
 	bob.Send("<message type='chat' to='alice@example.com/web' id='2'/>")
 	web.Expect("<message type='chat' from='{bob}' to='{alice/web}' id='2'/>")

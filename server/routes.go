@@ -22,7 +22,9 @@ type route struct {
 	// sync is the number of the snapshot that was awaited when the route was told.
 	sync    uint64
 	arrival *arrival // where it became available among the sessions of this node
-	told    int64    // the time of the last presence told to the user's resources here
+	// told is the time of the presence that the user's resources here know; 0 when they
+	// take the connection for unavailable.
+	told int64
 }
 
 // takesBare reports whether messages to the bare address go to the connection.
