@@ -104,21 +104,27 @@ func TestYardstickServes(t *testing.T) {
 			case <-time.After(30 * time.Second):
 				t.Fatalf("it goes on without the server\n%s", errs)
 			}
-			left, err := os.ReadDir(scratch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, entry := range left {
-				if !strings.HasPrefix(entry.Name(), "go-build") { // go's own
-					t.Errorf("it leaves %s", entry.Name())
-				}
-			}
+			empty(t, scratch)
 			if store == "redis" {
 				if err := syscall.Kill(number(t, <-redis), 0); !errors.Is(err, syscall.ESRCH) {
 					t.Errorf("redis-server is still there: %v", err)
 				}
 			}
 		})
+	}
+}
+
+// empty fails if anything is left in a folder but go's own.
+func empty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range left {
+		if !strings.HasPrefix(entry.Name(), "go-build") {
+			t.Errorf("it leaves %s", entry.Name())
+		}
 	}
 }
 

@@ -93,6 +93,7 @@ func enter(t *testing.T, a *App, address string, contacts ...string) *client {
 
 // One server without Redis is told by its socket.
 func TestProjectChangedAtTheDoor(t *testing.T) {
+	t.Parallel()
 	uri, db := product(t)
 	o := node(t, "", "", nil, onMongo(uri))
 	refused(t, o, "no server runs here", "p1")
@@ -132,6 +133,7 @@ func TestProjectChangedAtTheDoor(t *testing.T) {
 
 // Servers on one Redis are all told by a message there, which the product may send.
 func TestProjectChangedThroughRedis(t *testing.T) {
+	t.Parallel()
 	uri, db := product(t)
 	server := redistest.Start(t)
 	first := node(t, "one", "", server, onMongo(uri))

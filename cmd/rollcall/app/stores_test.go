@@ -135,6 +135,7 @@ func (c *client) hear(texts ...string) *etree.Element {
 
 // What the web application reads is true while a user is online, and afterwards.
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := server.Client(t)
 	a := begin(t, node(t, "one", "rollcall.db", server))
@@ -182,6 +183,7 @@ func observe(t *testing.T, a *App) string {
 
 // Two servers on one Redis are one community.
 func TestTwoServers(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	file := filepath.Join(t.TempDir(), "rollcall.db")
 	one := begin(t, node(t, "one", file, server))
@@ -208,6 +210,7 @@ func TestTwoServers(t *testing.T) {
 
 // A name belongs to one server.
 func TestNameInUse(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	begin(t, node(t, "one", "rollcall.db", server))
 	_, err := Start(t.Context(), node(t, "one", "rollcall.db", server))
@@ -223,6 +226,7 @@ func TestNameInUse(t *testing.T) {
 
 // Credentials and TLS come from where the configuration says.
 func TestRedisCredentials(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.ACL("default-secret", "rollcall", "pass-word", "~wt_* &wt_* +@all"))
 	o := node(t, "one", "rollcall.db", server, func(c *conf.Config) { c.Storage.Redis.Username = "rollcall" })
 	variable := func(password string) func(string) string {
@@ -249,6 +253,7 @@ func TestRedisCredentials(t *testing.T) {
 }
 
 func TestRedisTLS(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.WithTLS())
 	o := node(t, "one", "rollcall.db", server, func(c *conf.Config) {
 		c.Storage.Redis.TLS = conf.RedisTLS{Enabled: true, CAFile: caFile(t, server), ServerName: "localhost"}
