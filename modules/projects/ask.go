@@ -3,6 +3,7 @@ package projects
 import (
 	"slices"
 
+	"rollcall/internal/packed"
 	"rollcall/server"
 )
 
@@ -55,15 +56,22 @@ func (c *community) askNext(b *server.Batch, pe *peer) {
 		q := &pe.next[0]
 		n := min(len(q.projects), maxAsked)
 		part := slices.DeleteFunc(slices.Clone(q.projects[:n]), func(id string) bool { return c.room(id) == nil })
-		number := q.number
+		number, first := q.number, q.first
 		if q.projects = q.projects[n:]; len(q.projects) == 0 {
 			pe.next = pe.next[1:]
+			q = nil
 		}
 		if len(part) == 0 {
 			continue
 		}
 		pe.turns++
-		pe.open = &question{number: number, turn: pe.turns, projects: part}
+		pe.open = &question{number: number, turn: pe.turns, first: first, projects: part}
+		if first == 0 {
+			pe.open.first = pe.turns
+		}
+		if q != nil {
+			q.first = pe.open.first
+		}
 		c.m.host.Tell(b, pe.node, pe.open.append(c.header(kindAsk)))
 	}
 }
@@ -79,6 +87,7 @@ func (c *community) reply(b *server.Batch, pe *peer, q *question) {
 			rooms = append(rooms, r)
 		}
 	}
+	c.m.host.Tell(b, pe.node, packed.AppendUint(c.header(kindBegin), q.turn))
 	size := 0
 	for _, r := range rooms {
 		if size > maxReply {
@@ -135,7 +144,7 @@ func (c *community) answered(b *server.Batch, pe *peer, a *answer) {
 	}
 	c.sawRev(a.rev)
 	for _, id := range q.projects {
-		c.sweep(b, pe, id, q.number)
+		c.sweep(b, pe, id, q)
 		if r := c.room(id); r != nil {
 			// Whoever left there before is not among those told of.
 			r.log.misses(a.rev)
@@ -174,14 +183,14 @@ func (pe *peer) close(a *answer) *question {
 	pe.open = nil
 	n := min(uint64(len(q.projects)), a.count)
 	if rest := q.projects[n:]; len(rest) > 0 && n > 0 {
-		pe.next = slices.Insert(pe.next, 0, question{number: q.number, projects: rest})
+		pe.next = slices.Insert(pe.next, 0, question{number: q.number, first: q.first, projects: rest})
 	}
 	q.projects = q.projects[:n]
 	return q
 }
 
-// sweep takes out whom a node did not tell of since it was asked.
-func (c *community) sweep(b *server.Batch, pe *peer, project string, number uint64) {
+// sweep takes out whom a node did not tell of since it had the question.
+func (c *community) sweep(b *server.Batch, pe *peer, project string, q *question) {
 	r := c.room(project)
 	if r == nil {
 		return
@@ -189,10 +198,16 @@ func (c *community) sweep(b *server.Batch, pe *peer, project string, number uint
 	for _, p := range r.everybodyFar() {
 		p.fan.Lock()
 		rem := p.remote(pe)
-		stale := rem != nil && rem.mark < number
+		stale := rem != nil && rem.mark < q.turn && slices.Contains(rem.projects, project) && !q.covered(rem)
 		p.fan.Unlock()
 		if stale {
 			c.learn(b, pe, p.bare, c.silence())
 		}
 	}
+}
+
+// covered reports whether an earlier part of the question was about one of the projects:
+// then the node told of the person, and has told all changes since.
+func (q *question) covered(rem *remote) bool {
+	return rem.mark >= q.first && len(rem.projects) > 0 && rem.projects[0] < q.projects[0]
 }

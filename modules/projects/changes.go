@@ -52,7 +52,32 @@ func (c *community) memberAdded(ctx context.Context, b *server.Batch, p *person,
 		return
 	}
 	c.member(ctx, p, project, true)
+	if len(before) == 0 {
+		c.recount(ctx, p)
+	}
 	c.belong(b, p, slices.Insert(slices.Clone(before), at, project))
+}
+
+// recount asks the store for the state of a user who was in no project: the user's
+// other nodes did not tell it. p.mu is held.
+func (c *community) recount(ctx context.Context, p *person) {
+	if !c.m.clustered {
+		return
+	}
+	for _, cn := range p.conns {
+		p.fan.Lock()
+		says := cn.presence
+		p.fan.Unlock()
+		if says == nil {
+			continue
+		}
+		show, _ := c.m.show(says)
+		change, err := c.set(ctx, p, cn, show, says)
+		p.fan.Lock()
+		defer p.fan.Unlock()
+		c.count(p, change, err)
+		return
+	}
 }
 
 // memberRemoved is the end of that, for those who share no other project.

@@ -113,7 +113,7 @@ func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 		p.remotes = append(p.remotes, rem)
 		pe.add(p)
 	}
-	rem.mark, rem.unsure = pe.latest(), n.unsure
+	rem.mark, rem.unsure = pe.begun(), n.unsure
 	before, old := p.seenIn(), p.status
 	both, either := before, before
 	if len(n.conns) > 0 {

@@ -15,6 +15,7 @@ import (
 const (
 	kindNews   = iota + 1 // news
 	kindAsk               // question: who of the node is in projects?
+	kindBegin             // the turn of a question: changes are told from here on
 	kindAnswer            // answer: all of them were told
 	kindForget            // projects that nobody of the node is in any more
 	kindHello             // the node may have missed questions
@@ -132,6 +133,7 @@ func readNews(r *packed.Reader, host string) (user jid.JID, n *news, err error) 
 type question struct {
 	number, turn uint64
 	projects     []string // sorted
+	first        uint64   // the turn of the first part; for the asker
 }
 
 func (q *question) append(dst []byte) []byte {

@@ -22,7 +22,8 @@ type peer struct {
 	mu     sync.Mutex // taken after a person's fan; c.mu and a room's lock come after it
 	people map[*person]struct{}
 	number uint64 // of the latest question
-	turns  uint64
+	turns  uint64 // of all questions so far
+	begin  uint64
 	open   *question  // that waits for its answer
 	next   []question // to be asked then
 	// renewed is when everything was asked because of what could not be read.
@@ -51,11 +52,20 @@ func (pe *peer) everybody() []*person {
 	return list
 }
 
-// latest is the number of the latest question.
-func (pe *peer) latest() uint64 {
+// begun is the turn of the latest question that the node is known to have.
+func (pe *peer) begun() uint64 {
 	pe.mu.Lock()
 	defer pe.mu.Unlock()
-	return pe.number
+	return pe.begin
+}
+
+// begins hears that the node has a question.
+func (pe *peer) begins(turn uint64) {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	if pe.open != nil && pe.open.turn == turn {
+		pe.begin = turn
+	}
 }
 
 // Joined implements server.Peers.
@@ -138,6 +148,8 @@ func (c *community) told(b *server.Batch, pe *peer, kind uint64, r *packed.Reade
 			return err
 		}
 		c.reply(b, pe, q)
+	case kindBegin:
+		pe.begins(r.Uint())
 	case kindAnswer:
 		a, err := readAnswer(r)
 		if err != nil {

@@ -80,7 +80,7 @@ type remote struct {
 	peer     *peer
 	projects []string // sorted; in each of them is somebody of this node
 	conns    []*conn  // in the order of their last presence
-	mark     uint64   // the latest question to the node when it last told
+	mark     uint64   // the turn of the latest question that the node had when it told
 	unsure   bool     // the store lacks something of the connections
 }
 
@@ -260,6 +260,7 @@ func (c *community) load(ctx context.Context, b *server.Batch, p *person) {
 		for _, id := range ids {
 			c.member(ctx, p, id, true)
 		}
+		c.recount(ctx, p)
 	}
 	c.belong(b, p, ids)
 }
