@@ -94,8 +94,8 @@ func (n *nodes) tellNewcomer(b *Batch, p *cluster.Peer, only jid.JID, conn strin
 	})
 }
 
-// availableElsewhere reports whether another connection took an address over and has
-// told of itself; peer is nil for a connection to this node.
+// availableElsewhere reports whether another connection than one to a node has the
+// address and has told of itself.
 func (n *nodes) availableElsewhere(full jid.JID, peer *cluster.Peer, conn string) bool {
 	for _, r := range n.routes.of(full.Bare()) {
 		if r.full == full && r.available && !r.same(peer, conn) {
@@ -103,7 +103,18 @@ func (n *nodes) availableElsewhere(full jid.JID, peer *cluster.Peer, conn string
 		}
 	}
 	s := n.srv.registry.get(full)
-	return peer != nil && s != nil && s.Presence() != nil
+	return s != nil && s.Presence() != nil
+}
+
+// tookOver reports whether a later connection to another node has the address of s and
+// has told of itself.
+func (n *nodes) tookOver(s *Session) bool {
+	for _, r := range n.routes.of(s.jid.Bare()) {
+		if r.full == s.jid && r.available && n.later(&r, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // probeOwn asks the other nodes for the presence of a user's resources there.

@@ -172,9 +172,9 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 		s.arrived()
 		s.presence.Store(p)
 		s.srv.nodes.update(b, s)
-	} else if s.srv.nodes.availableElsewhere(s.jid, nil, "") {
-		// Another node has the address now, and told of it already.
+	} else if s.srv.nodes.tookOver(s) {
 		s.presence.Store(nil)
+		s.srv.nodes.update(b, s)
 		return
 	}
 	s.srv.nodes.tellOwn(b, s, p)
