@@ -151,11 +151,6 @@ func (c *community) stands(p *person, status storage.Show, rev uint64, guessed b
 	if rev < p.rev {
 		return // another node told what came of both
 	}
-	if len(p.shown) == 0 {
-		// The store may know of a connection that this node will hear of, but it may
-		// also be behind: what was told last has to be right.
-		status = storage.Offline
-	}
 	if status != p.status {
 		c.record(p, rev, projects)
 	}

@@ -27,6 +27,11 @@ type extension struct {
 // reset begins anew with what p's state is now; p.fan is held.
 func (x *extension) reset(p *person) {
 	x.status, x.rev, x.buf = p.status, p.rev, x.buf[:0]
+	if len(p.shown) == 0 {
+		// The store may know of a connection that this node is going to hear of, but it
+		// may also be behind: what was told last has to be right.
+		x.status = storage.Offline
+	}
 }
 
 // encode returns the extension for somebody who belongs to the projects of b while
