@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"rollcall/internal/jid"
 	"rollcall/internal/packed"
 	"rollcall/server/cluster"
@@ -57,6 +59,9 @@ func (n *nodes) takeOwn(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 		}
 		return err
 	}
+	if n.shadowed(said.JID, p, conn) {
+		return nil
+	}
 	tell := false
 	at := int64(0)
 	if said.Available {
@@ -76,8 +81,28 @@ func (n *nodes) takeOwn(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	return nil
 }
 
+// shadowed reports whether a later connection has the address of one to a node, which
+// ends as soon as the node hears of it.
+func (n *nodes) shadowed(full jid.JID, peer *cluster.Peer, conn string) bool {
+	all := n.routes.of(full.Bare())
+	i := slices.IndexFunc(all, func(r route) bool { return r.same(peer, conn) })
+	if i < 0 {
+		return false
+	}
+	r := &all[i]
+	if s := n.srv.registry.get(full); s != nil && !n.later(r, s) {
+		return true
+	}
+	return slices.ContainsFunc(all, func(o route) bool {
+		return o.full == full && (o.bound > r.bound || o.bound == r.bound && o.peer.Name() > r.peer.Name())
+	})
+}
+
 // tellNewcomer tells one of the user's resources here what another, at a node, said.
 func (n *nodes) tellNewcomer(b *Batch, p *cluster.Peer, only jid.JID, conn string, said *Presence) {
+	if n.shadowed(said.JID, p, conn) {
+		return
+	}
 	n.srv.tellHere(b, said, only)
 	for _, s := range n.srv.registry.of(only.Bare()) {
 		if s.jid != only && s.Presence() != nil {

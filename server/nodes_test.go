@@ -184,6 +184,31 @@ func TestResourceConflictBetweenNodes(t *testing.T) {
 	})
 }
 
+// A connection whose address was taken while its node could not be reached is told of no
+// more, and ends when it can.
+func TestConflictWhileApart(t *testing.T) {
+	hub := memory.NewHub()
+	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b")
+	old, marker := nodes[0].Online("alice/web"), nodes[0].Login("bob/web")
+	phone := nodes[1].Login("alice/phone")
+	phone.Send("<presence/>")
+	meet(t, old, phone, marker)
+	hub.Fail(func(string, string, []byte) memory.Fault { return memory.Unreachable })
+	young := nodes[1].Login("alice/web")
+	young.Send("<presence><show>dnd</show></presence>")
+	old.Send("<presence><show>xa</show></presence>")
+	phone.Drain()
+	young.Drain()
+	hub.Fail(nil)
+	old.ExpectClosed(server.ReasonReplaced)
+	meet(t, marker, phone)
+	marker.Send("<message type='chat' to='alice@example.com/web' id='1'/>")
+	young.Expect("<message type='chat' from='{bob}' to='alice@example.com/web' id='1'/>")
+	for _, c := range []*servertest.Client{phone, young} {
+		c.ExpectNothing()
+	}
+}
+
 // A node that was killed takes its connections with it.
 func TestNodeDies(t *testing.T) {
 	hub := memory.NewHub()
