@@ -143,16 +143,18 @@ func (c *community) answered(b *server.Batch, pe *peer, a *answer) {
 		return // to a question that was asked again
 	}
 	c.sawRev(a.rev)
+	var began []string
 	for _, id := range q.projects {
 		c.sweep(b, pe, id, q)
-		if r := c.room(id); r != nil {
-			// Whoever left there before is not among those told of.
-			r.log.misses(a.rev)
+		r := c.room(id)
+		if r == nil {
+			continue
 		}
-	}
-	var began []string
-	for _, id := range a.here {
-		if r := c.room(id); r != nil && r.interest(pe, 0) {
+		// Whoever left there before is not among those told of.
+		r.log.misses(a.rev)
+		if !slices.Contains(a.here, id) {
+			r.uninterest(pe, true)
+		} else if r.interest(pe, 0) {
 			began = append(began, id)
 		}
 	}

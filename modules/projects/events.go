@@ -119,12 +119,7 @@ func (c *community) pass(b *server.Batch, p *person, w *word, was bool) {
 	if was && !w.hidden {
 		n.gone = []heard{{id: w.cn.id, presence: w.says}}
 	}
-	to := c.peersIn(p.view.Load().projects, w.change.Nodes)
-	if w.hidden {
-		// Where the user is waited for, and who has not said yet who is there.
-		to = c.everyPeer()
-	}
-	c.post(b, p, to, n)
+	c.post(b, p, c.peersIn(p.view.Load().projects, w.change.Nodes), n)
 }
 
 // count makes what the store said the user's state, or what this node sees when

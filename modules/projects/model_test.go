@@ -159,7 +159,7 @@ func (m *model) read(l *line, strict bool) {
 		}
 		before, had := l.seen[from]
 		switch typ := el.SelectAttrValue("type", ""); {
-		case typ == "" && strict && got == before:
+		case typ == "" && strict && got == before && got.status == l.status[bare]:
 			m.t.Errorf("%s is told twice of %s: %+v", l.full, from, got)
 		case typ == "":
 			l.seen[from] = got

@@ -92,7 +92,7 @@ func (m *Module) Left(b *server.Batch, node string) {
 			continue
 		}
 		for _, r := range c.everyRoom() {
-			r.uninterest(pe)
+			r.uninterest(pe, false)
 		}
 		for i, p := range pe.everybody() {
 			c.learn(b, pe, p.bare, c.silence())
@@ -159,7 +159,7 @@ func (c *community) told(b *server.Batch, pe *peer, kind uint64, r *packed.Reade
 	case kindForget:
 		for _, id := range readList(r) {
 			if room := c.room(id); room != nil {
-				room.uninterest(pe)
+				room.uninterest(pe, false)
 			}
 		}
 	case kindHello:

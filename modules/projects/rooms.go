@@ -81,8 +81,9 @@ type room struct {
 
 // interest is another node with people in the project.
 type interest struct {
-	peer   *peer
-	number uint64 // of its latest question that was answered; 0 for none
+	peer    *peer
+	number  uint64 // of its latest question that was answered; 0 for none
+	assumed bool   // it has not said yet whether that is so
 }
 
 // join enters a person in a project's room, and reports whether nobody of this node
@@ -94,6 +95,9 @@ func (c *community) join(project string, p *person) (began bool) {
 	if r == nil {
 		r = &room{id: project, people: make(map[*person]struct{})}
 		r.log.misses(c.rev.Load())
+		for _, pe := range c.peers {
+			r.nodes = append(r.nodes, interest{peer: pe, assumed: true})
+		}
 		c.rooms[project] = r
 	}
 	r.mu.Lock()
@@ -233,10 +237,11 @@ func (r *room) interest(pe *peer, number uint64) bool {
 	for i := range r.nodes {
 		if r.nodes[i].peer == pe {
 			r.nodes[i].number = max(r.nodes[i].number, number)
+			r.nodes[i].assumed = false
 			return false
 		}
 	}
-	r.nodes = append(r.nodes, interest{pe, number})
+	r.nodes = append(r.nodes, interest{peer: pe, number: number})
 	return true
 }
 
@@ -252,10 +257,12 @@ func (r *room) asked(pe *peer) uint64 {
 	return 0
 }
 
-func (r *room) uninterest(pe *peer) {
+// uninterest notes that a node has nobody in the project, or only that this is not to
+// be assumed.
+func (r *room) uninterest(pe *peer, assumed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.nodes = slices.DeleteFunc(r.nodes, func(i interest) bool { return i.peer == pe })
+	r.nodes = slices.DeleteFunc(r.nodes, func(i interest) bool { return i.peer == pe && (i.assumed || !assumed) })
 }
 
 func (c *community) room(project string) *room {
