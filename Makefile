@@ -9,7 +9,7 @@ PAIRS      ?= 10000
 CUTS       ?= 100
 SEED       ?= 3
 
-.PHONY: test setup check unit cross fuzz clients chaos bench
+.PHONY: test setup check unit cross fuzz clients chaos nodes bench
 
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
@@ -46,6 +46,14 @@ clients:
 # The long runs on networks that do everything wrong; unit has short ones.
 chaos:
 	go test -count=1 -v -timeout 90m ./test/chaos -seed $(SEED) -messages $(MESSAGES) -pairs $(PAIRS) -cuts $(CUTS)
+
+# Several processes on one Redis at full size: killed, flushed, stalled, and the random
+# runs of some seeds. It takes about 10 minutes.
+SEEDS ?= 1 2 3 4 5 6 7 8 9 10
+nodes:
+	go test -count=1 -v -timeout 30m -run 'TestKill|TestFlush|Stall|TestMessages|TestPublishes' ./test/nodes \
+		-killed 5000 -lease 30s -flushed 2000 -stall 30s -messages 100000 -project 1000
+	@for seed in $(SEEDS); do go test -count=1 -v -run TestProperty ./test/nodes -seed $$seed || exit 1; done
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
