@@ -59,9 +59,7 @@ func (c *community) personOf(bare jid.JID, create bool) *person {
 	defer c.mu.Unlock()
 	p := c.people[bare]
 	if p == nil && create {
-		p = &person{bare: bare, key: c.key(bare.Local())}
-		p.view.Store(new(view))
-		c.people[bare] = p
+		p = c.newPerson(bare)
 	}
 	return p
 }

@@ -26,7 +26,6 @@ type model struct {
 	lines   []*line
 	late    map[string]time.Time // until when the store may be behind, by user
 	seq     int
-	loose   bool // what different nodes tell may come in another order than it happened
 }
 
 type line struct {
@@ -168,7 +167,7 @@ func (m *model) read(l *line, strict bool) {
 		default:
 			delete(l.seen, from)
 		}
-		if rev < l.rev[bare] && !m.loose {
+		if rev < l.rev[bare] {
 			m.t.Errorf("%s: revision %d of %s after %d", l.full, rev, bare, l.rev[bare])
 		}
 		l.status[bare], l.rev[bare] = got.status, rev

@@ -534,7 +534,6 @@ func (l *life) crash(x *node) {
 func TestModelOfNodesConcurrent(t *testing.T) {
 	lives(t, func(t *testing.T, seed uint64) {
 		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], interrupt, hostsOf(seed), "a", "b", "c")
-		l.loose = true
 		for range 3 {
 			l.commotion(seed)
 			l.store.broken.Store(false)

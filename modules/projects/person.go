@@ -46,7 +46,11 @@ type person struct {
 	guessed bool // status is not what the store said
 	unsure  bool // the store lacks something of this node's connections
 	rev     uint64
+	floor   uint64 // what was told of the user before this person was made is not above
 }
+
+// told is the revision that goes with what is told of the person; fan is held.
+func (p *person) told() uint64 { return max(p.rev, p.floor) }
 
 // view is a person as a reader of presence.
 type view struct {
@@ -222,9 +226,7 @@ func (c *community) lock(bare jid.JID, create bool) *person {
 		c.mu.Lock()
 		p := c.people[bare]
 		if p == nil && create {
-			p = &person{bare: bare, key: c.key(bare.Local())}
-			p.view.Store(new(view))
-			c.people[bare] = p
+			p = c.newPerson(bare)
 		}
 		c.mu.Unlock()
 		if p == nil {
@@ -236,6 +238,14 @@ func (c *community) lock(bare jid.JID, create bool) *person {
 		}
 		p.mu.Unlock()
 	}
+}
+
+// newPerson makes a person; c.mu is held.
+func (c *community) newPerson(bare jid.JID) *person {
+	p := &person{bare: bare, key: c.key(bare.Local()), floor: c.forgotten}
+	p.view.Store(new(view))
+	c.people[bare] = p
+	return p
 }
 
 // load learns the person's projects, unless they are known. Changes that come
@@ -297,6 +307,7 @@ func (c *community) vanish(p *person) (ended []*room, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.people, p.bare)
+	c.forgotten = max(c.forgotten, p.told())
 	return ended, true
 }
 

@@ -24,6 +24,8 @@ type community struct {
 	people map[jid.JID]*person
 	rooms  map[string]*room
 	peers  map[string]*peer // the other nodes that live, by name
+	// forgotten is the highest revision told of anybody who is not in people any more.
+	forgotten uint64
 
 	// ties is held while memberships of people here change and read-held while
 	// somebody is told something, who thus sees all of such a change or nothing.

@@ -26,7 +26,7 @@ type extension struct {
 
 // reset begins anew with what p's state is now; p.fan is held.
 func (x *extension) reset(p *person) {
-	x.status, x.rev, x.buf = p.status, p.rev, x.buf[:0]
+	x.status, x.rev, x.buf = p.status, p.told(), x.buf[:0]
 	if len(p.shown) == 0 {
 		// The store may know of a connection that this node is going to hear of, but it
 		// may also be behind: what was told last has to be right.
@@ -168,7 +168,7 @@ func (p *person) present(b *server.Batch, x *extension, projects []string, s *se
 // end tells a session that all that was shown of p is gone: a stranger's state is 0.
 // fan is held.
 func (p *person) end(b *server.Batch, x *extension, s *server.Session) {
-	x.rev = p.rev
+	x.rev = p.told()
 	extra := x.encodeList(nil)
 	for _, cn := range p.shown {
 		b.SendPresence(s, server.Unavailable(cn.jid, cn.presence.At), extra)
