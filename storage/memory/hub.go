@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -90,6 +91,7 @@ type node struct {
 	epoch uint64
 	queue []storage.BusEvent
 	wake  chan struct{}
+	taken bool // Listen was called
 	dead  bool
 }
 
@@ -99,7 +101,10 @@ var _ storage.Bus = (*node)(nil)
 func (n *node) Node() (name string, epoch uint64) { return n.name, n.epoch }
 
 // Publish implements storage.Bus.
-func (n *node) Publish(_ context.Context, to string, data []byte) error {
+func (n *node) Publish(ctx context.Context, to string, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	h := n.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -125,32 +130,43 @@ func (n *node) Publish(_ context.Context, to string, data []byte) error {
 
 // Listen implements storage.Bus.
 func (n *node) Listen(ctx context.Context, f func(storage.BusEvent)) error {
-	n.hub.join(n)
-	for {
+	if err := n.hub.join(n); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
 		select {
 		case <-n.wake:
 		case <-ctx.Done():
-			n.hub.mu.Lock()
-			defer n.hub.mu.Unlock()
-			if !n.dead {
-				n.hub.leave(n)
-			}
-			return nil
+			continue
 		}
 		n.hub.mu.Lock()
 		events := n.queue
 		n.queue = nil
 		n.hub.mu.Unlock()
 		for _, e := range events {
-			f(e)
+			if ctx.Err() == nil {
+				f(e)
+			}
 		}
 	}
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	if !n.dead {
+		n.hub.leave(n)
+	}
+	return nil
 }
 
+var errListened = errors.New("memory: Listen was called before")
+
 // join makes a node known to all others, and them to it.
-func (h *Hub) join(n *node) {
+func (h *Hub) join(n *node) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if n.taken {
+		return errListened
+	}
+	n.taken = true
 	if old := h.nodes[n.name]; old != nil {
 		h.leave(old)
 	}
@@ -160,6 +176,7 @@ func (h *Hub) join(n *node) {
 	}
 	h.nodes[n.name] = n
 	n.put(storage.BusEvent{Kind: storage.BusReady})
+	return nil
 }
 
 func (n *node) put(e storage.BusEvent) {
