@@ -56,7 +56,32 @@ var makeCredentials = sync.OnceValues(func() (storage.Credentials, error) {
 // plain, and "bare" who has no credentials.
 func newUsers(t testing.TB) *fakeUsers {
 	t.Helper()
-	c, err := makeCredentials()
+	return usersWith(t, makeCredentials)
+}
+
+// makeCheap is like makeCredentials, with few iterations: most tests are not about what
+// a password costs.
+var makeCheap = sync.OnceValues(func() (storage.Credentials, error) {
+	var c storage.Credentials
+	for _, m := range byStrength() {
+		keys, err := derive(m, "pencil", []byte(strings.Repeat(m[6:9], 6)), 7)
+		if err != nil {
+			return c, err
+		}
+		c.SCRAM = append(c.SCRAM, keys)
+	}
+	return c, nil
+})
+
+// newCheapUsers is newUsers with makeCheap.
+func newCheapUsers(t testing.TB) *fakeUsers {
+	t.Helper()
+	return usersWith(t, makeCheap)
+}
+
+func usersWith(t testing.TB, makeThem func() (storage.Credentials, error)) *fakeUsers {
+	t.Helper()
+	c, err := makeThem()
 	if err != nil {
 		t.Fatal(err)
 	}

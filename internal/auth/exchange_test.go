@@ -30,7 +30,7 @@ func talk(t testing.TB, e *Exchange, texts ...string) (last string, done bool, f
 }
 
 func TestPlain(t *testing.T) {
-	a := newAuthenticator(t, newUsers(t))
+	a := newAuthenticator(t, newCheapUsers(t))
 	tests := []struct{ name, text, user, condition string }{
 		{"right", encode("\x00user\x00pencil"), "user", ""},
 		{"stored in plain", encode("\x00plain\x00pencil"), "plain", ""},
@@ -90,7 +90,7 @@ func TestPlain(t *testing.T) {
 
 // TestPlainCause sees that the log can tell what the client cannot.
 func TestPlainCause(t *testing.T) {
-	a := newAuthenticator(t, newUsers(t))
+	a := newAuthenticator(t, newCheapUsers(t))
 	for user, want := range map[string]error{
 		"user": errWrongPassword, "nobody": storage.ErrNotFound, "no one": jid.ErrMalformed,
 	} {
@@ -111,7 +111,7 @@ func conditionOf(f *Failure) string {
 // TestInitialResponse sees that a client may let itself be asked for the first
 // message, once.
 func TestInitialResponse(t *testing.T) {
-	a := newAuthenticator(t, newUsers(t))
+	a := newAuthenticator(t, newCheapUsers(t))
 	for _, tt := range []struct{ mechanism, text string }{
 		{plainName, encode("\x00user\x00pencil")},
 		{scramSHA1, encode("n,,n=user,r=abc")},
@@ -160,7 +160,7 @@ func TestStoreErrors(t *testing.T) {
 			plainName: encode("\x00user\x00pencil"),
 			scramSHA1: encode("n,,n=user,r=abc"),
 		} {
-			u := newUsers(t)
+			u := newCheapUsers(t)
 			u.err = tt.err
 			e := start(t, newAuthenticator(t, u), mechanism)
 			_, done, f := e.Step(tt.ctx, text)
@@ -172,7 +172,7 @@ func TestStoreErrors(t *testing.T) {
 }
 
 func TestAbort(t *testing.T) {
-	e := start(t, newAuthenticator(t, newUsers(t)), scramSHA1)
+	e := start(t, newAuthenticator(t, newCheapUsers(t)), scramSHA1)
 	if _, _, f := talk(t, e, encode("n,,n=user,r=abc")); f != nil {
 		t.Fatal(f)
 	}

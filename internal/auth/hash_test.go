@@ -128,11 +128,11 @@ func TestPlainByHash(t *testing.T) {
 // TestPrecedence sees which of several credentials decides, and that somebody with a hash
 // alone cannot come by SCRAM where others can.
 func TestPrecedence(t *testing.T) {
-	keys, err := makeCredentials()
+	keys, err := makeCheap()
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := newUsers(t)
+	u := newCheapUsers(t)
 	hash := "pbkdf2_sha256$1$salt$" + djangoSum(t, "hashed")
 	u.credentials["keys"] = storage.Credentials{SCRAM: keys.SCRAM, Hash: hash}
 	u.credentials["text"] = storage.Credentials{Plain: "text", Hash: hash}
@@ -158,7 +158,7 @@ func TestPrecedence(t *testing.T) {
 
 // TestBlocked sees that who knows the password, and nobody else, is told.
 func TestBlocked(t *testing.T) {
-	u := newUsers(t)
+	u := newCheapUsers(t)
 	a := newAuthenticator(t, u)
 	u.blocked = true
 	u.credentials["hash"] = storage.Credentials{Hash: "pbkdf2_sha256$1$salt$" + djangoSum(t, "pencil")}

@@ -91,7 +91,7 @@ func TestVectors(t *testing.T) {
 }
 
 func TestScramFirst(t *testing.T) {
-	a := newAuthenticator(t, newUsers(t))
+	a := newAuthenticator(t, newCheapUsers(t))
 	tests := []struct{ name, message, condition string }{
 		{"plainest", "n,,n=user,r=abc", ""},
 		{"no channel binding offered", "y,,n=user,r=abc", ""},
@@ -140,7 +140,7 @@ func TestScramFirst(t *testing.T) {
 }
 
 func TestScramFinal(t *testing.T) {
-	a := newAuthenticator(t, newUsers(t))
+	a := newAuthenticator(t, newCheapUsers(t))
 	replace := func(old, new string) func(string) string {
 		return func(s string) string { return strings.Replace(s, old, new, 1) }
 	}

@@ -3,12 +3,10 @@ package mongo_test
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"log/slog"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,19 +19,17 @@ import (
 	"rollcall/internal/mongotest"
 	"rollcall/storage"
 	"rollcall/storage/mongo"
-	"rollcall/storage/sqlite"
 	"rollcall/storage/storagetest"
 )
 
-// product plays the product: it changes users and projects in an embedded store, which
-// knows the rules, and writes what came of it to MongoDB with the plain driver. Then it
+// product plays the product: it changes users and projects in a model, which knows the
+// rules, and writes what came of it to MongoDB with the plain driver. Then it
 // asks the store under test to look.
 type product struct {
 	*mongo.Store
-	model  *sqlite.Store
+	model  *model
 	db     database
 	layout layout
-	mu     sync.Mutex
 }
 
 // layout is how the product's documents look.
@@ -112,15 +108,6 @@ func newName() string { return "t" + bson.NewObjectID().Hex() }
 
 func newProduct(t *testing.T, uri, name string, db database, l layout) *product {
 	t.Helper()
-	model, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "model.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := model.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	c := mongo.Config{
 		URI: uri, Database: name,
 		Users:    mongo.Users{Name: "name", Scheme: mongo.SchemeSCRAM, Mechanisms: []string{"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"}},
@@ -132,7 +119,7 @@ func newProduct(t *testing.T, uri, name string, db database, l layout) *product 
 	if l.config != nil {
 		l.config(&c)
 	}
-	return &product{Store: open(t, c), model: model, db: db, layout: l}
+	return &product{Store: open(t, c), model: newModel(), db: db, layout: l}
 }
 
 // testWriter lets a log go where the test's goes, as long as the test lasts.
@@ -147,14 +134,14 @@ func (w testWriter) Write(p []byte) (int, error) {
 
 // change changes the model, then what it is about in MongoDB, and looks there. Once it has
 // begun it is done, whatever becomes of ctx.
-func (p *product) change(ctx context.Context, users, projects []string, f func(context.Context) error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := ctx.Err(); err != nil {
+func (p *product) change(ctx context.Context, users, projects []string, f func(*model) error) error {
+	release, err := p.model.hold(ctx)
+	defer release()
+	if err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	err := f(ctx)
+	refused := f(p.model)
 	for _, id := range users {
 		if err := p.writeUser(ctx, id); err != nil {
 			return err
@@ -165,8 +152,8 @@ func (p *product) change(ctx context.Context, users, projects []string, f func(c
 			return err
 		}
 	}
-	if err != nil {
-		return err
+	if refused != nil {
+		return refused
 	}
 	return p.Refresh(ctx)
 }
@@ -175,39 +162,25 @@ func (p *product) writeUser(ctx context.Context, id string) error {
 	if _, ok := jid.Unescape(id); !ok {
 		return nil // the model refused it
 	}
-	u, err := p.model.User(ctx, id)
-	if errors.Is(err, storage.ErrNotFound) {
+	u, there := p.model.users[id]
+	if !there {
 		doc := p.layout.user(storage.User{ID: id}, storage.Credentials{})
 		return p.db.remove(ctx, "users", doc[0].Value)
 	}
-	if err != nil {
-		return err
-	}
-	c, err := p.model.Credentials(ctx, id)
-	if err != nil {
-		return err
-	}
-	return p.db.put(ctx, "users", p.layout.user(u, c))
+	return p.db.put(ctx, "users", p.layout.user(u.User, *u.Credentials))
 }
 
 func (p *product) writeProject(ctx context.Context, id string) error {
 	if _, ok := jid.Unescape(id); !ok {
 		return nil
 	}
-	pr, err := p.model.Project(ctx, id)
-	if errors.Is(err, storage.ErrNotFound) {
+	pr, there := p.model.projects[id]
+	if !there {
 		return p.db.remove(ctx, "projects", stored(id))
 	}
-	if err != nil {
-		return err
-	}
-	members, err := p.model.Members(ctx, id)
-	if err != nil {
-		return err
-	}
 	list := bson.A{}
-	for _, u := range members {
-		list = append(list, p.layout.member(u.ID))
+	for _, u := range slices.Sorted(maps.Keys(pr.members)) {
+		list = append(list, p.layout.member(u))
 	}
 	return p.db.put(ctx, "projects", bson.D{{Key: "_id", Value: stored(id)}, {Key: "name", Value: pr.Name}, {Key: "members", Value: list}})
 }
@@ -223,45 +196,43 @@ func stored(id string) string {
 
 // AddUser implements storage.Admin, like what follows.
 func (p *product) AddUser(ctx context.Context, u storage.UserRecord) error {
-	return p.change(ctx, []string{u.ID}, nil, func(ctx context.Context) error { return p.model.AddUser(ctx, u) })
+	return p.change(ctx, []string{u.ID}, nil, func(m *model) error { return m.addUser(u) })
 }
 
 func (p *product) SetCredentials(ctx context.Context, id string, c storage.Credentials) error {
-	return p.change(ctx, []string{id}, nil, func(ctx context.Context) error { return p.model.SetCredentials(ctx, id, c) })
+	return p.change(ctx, []string{id}, nil, func(m *model) error { return m.setCredentials(id, c) })
 }
 
 func (p *product) RemoveUser(ctx context.Context, id string) error {
-	of, err := p.model.ProjectsOf(ctx, id)
-	if err != nil {
-		return err
-	}
-	var projects []string
-	for _, pr := range of {
-		projects = append(projects, pr.ID)
-	}
-	return p.change(ctx, []string{id}, projects, func(ctx context.Context) error { return p.model.RemoveUser(ctx, id) })
+	return p.change(ctx, []string{id}, p.model.projectsOf(id), func(m *model) error { return m.removeUser(id) })
 }
 
-func (p *product) Users(ctx context.Context) ([]storage.User, error) { return p.model.Users(ctx) }
+func (p *product) Users(ctx context.Context) ([]storage.User, error) {
+	release, err := p.model.hold(ctx)
+	defer release()
+	return p.model.allUsers(), err
+}
 
 func (p *product) AddProject(ctx context.Context, pr storage.Project) error {
-	return p.change(ctx, nil, []string{pr.ID}, func(ctx context.Context) error { return p.model.AddProject(ctx, pr) })
+	return p.change(ctx, nil, []string{pr.ID}, func(m *model) error { return m.addProject(pr) })
 }
 
 func (p *product) RemoveProject(ctx context.Context, id string) error {
-	return p.change(ctx, nil, []string{id}, func(ctx context.Context) error { return p.model.RemoveProject(ctx, id) })
+	return p.change(ctx, nil, []string{id}, func(m *model) error { return m.removeProject(id) })
 }
 
 func (p *product) Projects(ctx context.Context) ([]storage.Project, error) {
-	return p.model.Projects(ctx)
+	release, err := p.model.hold(ctx)
+	defer release()
+	return p.model.allProjects(), err
 }
 
 func (p *product) Join(ctx context.Context, project, user string) error {
-	return p.change(ctx, nil, []string{project}, func(ctx context.Context) error { return p.model.Join(ctx, project, user) })
+	return p.change(ctx, nil, []string{project}, func(m *model) error { return m.join(project, user) })
 }
 
 func (p *product) Leave(ctx context.Context, project, user string) error {
-	return p.change(ctx, nil, []string{project}, func(ctx context.Context) error { return p.model.Leave(ctx, project, user) })
+	return p.change(ctx, nil, []string{project}, func(m *model) error { return m.leave(project, user) })
 }
 
 func (p *product) Import(ctx context.Context, records []storage.Record) error {
@@ -274,7 +245,7 @@ func (p *product) Import(ctx context.Context, records []storage.Record) error {
 			projects = append(projects, r.Project.ID)
 		}
 	}
-	return p.change(ctx, users, projects, func(ctx context.Context) error { return p.model.Import(ctx, records) })
+	return p.change(ctx, users, projects, func(m *model) error { return m.imported(records) })
 }
 
 // keysDocument is SCRAM keys as in MongoDB's own users.

@@ -74,6 +74,7 @@ func TestStampede(t *testing.T) {
 // TestTrouble lets everything befall the server under load: logins fail in time, cached
 // rosters go on, and all is well by itself afterwards.
 func TestTrouble(t *testing.T) {
+	t.Parallel()
 	inject := func(fault mongofake.Fault) func(*mongofake.Fake) {
 		return func(f *mongofake.Fake) { f.Inject(fault) }
 	}
@@ -203,6 +204,7 @@ func loginsFail(t *testing.T, s *mongo.Store) {
 
 // TestOpenWaits opens a store while there is no server.
 func TestOpenWaits(t *testing.T) {
+	t.Parallel()
 	f := mongofake.NewStandalone(t)
 	c := crowd(f, 1, 1)
 	c.Timeout, c.ServerSelection = 300*time.Millisecond, 300*time.Millisecond
@@ -235,6 +237,7 @@ func TestOpenWaits(t *testing.T) {
 
 // TestOnlyReads lists every command there is: none writes.
 func TestOnlyReads(t *testing.T) {
+	t.Parallel()
 	f := mongofake.New(t)
 	c := crowd(f, 5, 2)
 	c.Watch.Interval = 10 * time.Millisecond

@@ -173,6 +173,7 @@ func (w *world) dump(t *testing.T) string {
 }
 
 func TestProductWithObjectIDs(t *testing.T) {
+	t.Parallel()
 	w, c := newWorld(t, mongotest.Start(t))
 	log := &buffer{}
 	c.Log, c.CreateIndexes = log.logger(), true
@@ -227,6 +228,7 @@ func TestProductWithObjectIDs(t *testing.T) {
 }
 
 func TestMissingIndexIsReported(t *testing.T) {
+	t.Parallel()
 	w, c := newWorld(t, mongotest.Start(t))
 	log := &buffer{}
 	c.Log = log.logger()
@@ -253,6 +255,7 @@ func TestMissingIndexIsReported(t *testing.T) {
 
 // TestBlocked blocks and frees a user while others watch.
 func TestBlocked(t *testing.T) {
+	t.Parallel()
 	w, c := newWorld(t, mongotest.Start(t))
 	s := open(t, c)
 	told := listen(t, s)
@@ -276,6 +279,7 @@ func TestBlocked(t *testing.T) {
 // TestPolling changes the product's documents in all ways and waits until each change is
 // told, by comparing everything or by the dates of changes.
 func TestPolling(t *testing.T) {
+	t.Parallel()
 	server := mongotest.Start(t)
 	for _, updated := range []string{"", "updated.at"} {
 		t.Run("by "+updated, func(t *testing.T) {
@@ -327,6 +331,7 @@ func TestPolling(t *testing.T) {
 
 // TestChanged lets the product say what it changed, while nothing else looks.
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	w, c := newWorld(t, mongotest.Start(t))
 	c.Watch.Mode = mongo.WatchNone
 	s := open(t, c)
@@ -358,6 +363,7 @@ func TestChanged(t *testing.T) {
 
 // TestServerGone kills the server and starts it again.
 func TestServerGone(t *testing.T) {
+	t.Parallel()
 	server := mongotest.Start(t)
 	w, c := newWorld(t, server)
 	c.Cache.Age = time.Millisecond // all entries are old

@@ -48,6 +48,7 @@ func settle(t *testing.T, s *mongo.Store, told <-chan storage.Change) {
 }
 
 func TestStream(t *testing.T) {
+	t.Parallel()
 	f := mongofake.New(t)
 	s := openStreams(t, f, nil)
 	told := listen(t, s)
@@ -81,6 +82,7 @@ func TestStream(t *testing.T) {
 // TestStreamInterrupted lets what can happen to a stream happen, with changes before,
 // during and after: all are told, none twice.
 func TestStreamInterrupted(t *testing.T) {
+	t.Parallel()
 	for name, interrupt := range map[string]func(f *mongofake.Fake, during func()){
 		"disconnected": func(f *mongofake.Fake, during func()) { f.Disconnect(); during() },
 		"cursors lost": func(f *mongofake.Fake, during func()) { f.KillCursors(); during() },
@@ -138,6 +140,7 @@ func TestStreamInterrupted(t *testing.T) {
 
 // TestStreamOtherIDs has ids in another field than _id, which is all that events name.
 func TestStreamOtherIDs(t *testing.T) {
+	t.Parallel()
 	f := mongofake.New(t)
 	f.Collection("projects").Insert(bson.D{{Key: "_id", Value: bson.NewObjectID()}, {Key: "code", Value: "blue"}, {Key: "members", Value: bson.A{"u0"}}})
 	id := bson.NewObjectID()
@@ -155,6 +158,7 @@ func TestStreamOtherIDs(t *testing.T) {
 // TestStreamRefused has a replica set that does not allow change streams: the collections
 // are polled.
 func TestStreamRefused(t *testing.T) {
+	t.Parallel()
 	f := mongofake.New(t)
 	f.Handle("aggregate", func(bson.Raw) any {
 		return mongofake.Refusal(13, "Unauthorized", "not authorized on product to execute command")
@@ -183,6 +187,7 @@ func TestStreamWanted(t *testing.T) {
 // product says what it changed, everything is compared over and over, and connections
 // break. Who believes all that is told knows the truth in the end.
 func TestExactlyOnce(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
