@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -57,6 +56,7 @@ type Cluster struct {
 
 	peers atomic.Pointer[map[string]*Peer] // changed by the listening goroutine only
 	ended map[string]former                // by node; of the listening goroutine
+	links uint64                           // made so far; of the listening goroutine
 	ready chan struct{}
 	work  sync.WaitGroup // of the peers
 }
@@ -157,13 +157,16 @@ func (c *Cluster) message(data []byte) {
 		c.down(env.from, env.epoch)
 		return
 	}
-	if env.seq != p.last+1 {
+	if env.link < p.link || env.link == p.link && env.seq <= p.last {
+		return // its items went back to who posted them, and were told anew since
+	}
+	if first := p.link == 0; env.link != p.link && !first || env.seq != p.last+1 {
 		c.metrics.lost.Inc()
 		p.in.put(event{kind: lost})
 	}
 	// When there is no room, the next one that fits shows that something is missing.
-	if p.in.put(event{kind: received, items: slices.Clone(env.items)}) {
-		p.last = env.seq
+	if p.in.put(event{kind: received, items: env.items}) {
+		p.link, p.last = env.link, env.seq
 	}
 }
 
@@ -172,14 +175,16 @@ func (c *Cluster) add(node string, epoch uint64) *Peer {
 	if old := c.Peer(node); old != nil {
 		c.remove(old)
 	}
-	after := c.ended[node].told
-	p := newPeer(c, node, epoch)
+	before := c.ended[node]
+	c.links++
+	p := newPeer(c, node, epoch, c.links)
+	p.gap = before.epoch == epoch // it may not know what it missed of the link before
 	peers := maps.Clone(c.Peers())
 	peers[node] = p
 	c.peers.Store(&peers)
 	p.in.put(event{kind: up})
 	c.work.Go(p.publish)
-	c.work.Go(func() { p.handle(after) })
+	c.work.Go(func() { p.handle(before.told) })
 	c.log.Info("node up", "node", node, "epoch", epoch)
 	return p
 }

@@ -247,8 +247,63 @@ func TestStragglers(t *testing.T) {
 		f.events <- storage.BusEvent{Kind: storage.BusMessage, Data: []byte("\x01\x00\x01")}
 		f.events <- storage.BusEvent{Kind: storage.BusMessage, Data: []byte("\x09")}
 		expect(t, n)
-		f.events <- storage.BusEvent{Kind: storage.BusMessage, Data: []byte("\x01\x00\x01x\x09\x02\x01\x09cut")}
+		f.events <- storage.BusEvent{Kind: storage.BusMessage, Data: []byte("\x01\x00\x01x\x09\x01\x02\x01\x09cut")}
 		expect(t, n, "lost x")
+	})
+}
+
+// What was given back to its poster, or belongs to an earlier link, comes too late.
+func TestLateMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{events: make(chan storage.BusEvent)}
+		n := start(t, f)
+		f.events <- f.messageOf(7, 1, 1, "one")
+		f.events <- f.messageOf(7, 1, 3, "three")
+		expect(t, n, "up x", "x 1 one", "lost x", "x 1 three")
+		f.events <- f.messageOf(7, 1, 2, "two")
+		f.events <- f.messageOf(7, 1, 3, "again")
+		expect(t, n)
+		f.events <- f.messageOf(7, 1, 4, "four")
+		expect(t, n, "x 1 four")
+		// The node took this one for dead in between, and numbers anew.
+		f.events <- f.messageOf(7, 2, 5, "five")
+		f.events <- f.messageOf(7, 1, 6, "of the earlier link")
+		f.events <- f.messageOf(7, 2, 6, "six")
+		expect(t, n, "lost x", "x 1 five", "x 1 six")
+	})
+}
+
+// told is a bus that can be made to tell more.
+type told struct {
+	storage.Bus
+	tell func(storage.BusEvent)
+}
+
+func (b *told) Listen(ctx context.Context, f func(storage.BusEvent)) error {
+	b.tell = f
+	return b.Bus.Listen(ctx, f)
+}
+
+// A process that was taken for dead learns that it missed something, even when nothing
+// had reached it before.
+func TestAgainAfterDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := memory.NewHub()
+		bus := &told{Bus: hub.Bus("a")}
+		a := start(t, bus)
+		other := hub.Bus("b")
+		b := start(t, other)
+		expect(t, b, "up a")
+		hub.Fail(func(string, string, []byte) memory.Fault { return memory.Unreachable })
+		a.post("b", "answer")
+		expect(t, a, "up b", "returned answer")
+		_, epoch := other.Node()
+		bus.tell(storage.BusEvent{Kind: storage.NodeDown, Node: "b", Epoch: epoch})
+		bus.tell(storage.BusEvent{Kind: storage.NodeUp, Node: "b", Epoch: epoch})
+		expect(t, a, "down b", "up b")
+		hub.Fail(nil)
+		a.post("b", "news")
+		expect(t, b, "lost a", "a 1 news")
 	})
 }
 
@@ -314,17 +369,21 @@ func (f *fake) Listen(ctx context.Context, take func(storage.BusEvent)) error {
 	}
 }
 
-// message is an envelope of the node x.
+// message is an envelope of the first link of the node x.
 func (f *fake) message(epoch, seq byte, item string) storage.BusEvent {
-	data := []byte{1, 0, 1, 'x', epoch, seq, 1, byte(len(item))}
+	return f.messageOf(epoch, 1, seq, item)
+}
+
+func (f *fake) messageOf(epoch, link, seq byte, item string) storage.BusEvent {
+	data := []byte{1, 0, 1, 'x', epoch, link, seq, 1, byte(len(item))}
 	return storage.BusEvent{Kind: storage.BusMessage, Data: append(data, item...)}
 }
 
 // FuzzMessage takes anything for a node's message.
 func FuzzMessage(f *testing.F) {
-	f.Add([]byte("\x01\x00\x01x\x09\x02\x01\x03abc"))
-	f.Add([]byte("\x01\x01\x01x\x09\x02"))
-	f.Add([]byte("\x01\x00\x01x\x09\x02\x01\x09cut"))
+	f.Add([]byte("\x01\x00\x01x\x09\x01\x02\x01\x03abc"))
+	f.Add([]byte("\x01\x01\x01x\x09\x01\x02"))
+	f.Add([]byte("\x01\x00\x01x\x09\x01\x02\x01\x09cut"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		bus := &fake{events: make(chan storage.BusEvent)}
 		n := new(node)

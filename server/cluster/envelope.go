@@ -8,10 +8,11 @@ import (
 
 // An envelope is one message of the bus:
 //
-//	version, bye, node, epoch, seq, then any number of items: kind, data
+//	version, bye, node, epoch, link, seq, then any number of items: kind, data
 //
-// seq grows by one with every envelope that a process sends, or tried to send, to
-// another.
+// link grows with every link that a process makes; it may make another to a process
+// that was taken for dead. seq grows by one with every envelope that is sent, or was
+// tried to send, over the link.
 const version = 1
 
 // maxEnvelope is how many bytes of items go into one envelope, unless one item alone
@@ -24,6 +25,7 @@ type envelope struct {
 	bye   bool
 	from  string
 	epoch uint64
+	link  uint64
 	seq   uint64
 	items []byte
 }
@@ -33,6 +35,7 @@ func (e *envelope) append(dst []byte) []byte {
 	dst = packed.AppendBool(dst, e.bye)
 	dst = packed.AppendString(dst, e.from)
 	dst = packed.AppendUint(dst, e.epoch)
+	dst = packed.AppendUint(dst, e.link)
 	dst = packed.AppendUint(dst, e.seq)
 	return append(dst, e.items...)
 }
@@ -43,7 +46,7 @@ func readEnvelope(data []byte) (e envelope, err error) {
 	if v := r.Uint(); v != version && r.Err() == nil {
 		return e, errVersion
 	}
-	e.bye, e.from, e.epoch, e.seq = r.Bool(), r.String(), r.Uint(), r.Uint()
+	e.bye, e.from, e.epoch, e.link, e.seq = r.Bool(), r.String(), r.Uint(), r.Uint(), r.Uint()
 	e.items = r.Rest()
 	return e, r.Err()
 }

@@ -21,8 +21,11 @@ type Peer struct {
 	c     *Cluster
 	name  string
 	epoch uint64
-	last  uint64 // seq of the last envelope that came; of the listening goroutine
 	in    inbox
+	own   uint64 // number of this link
+
+	// Of the last envelope that came; of the listening goroutine.
+	link, last uint64
 
 	mu     sync.Mutex
 	queue  []byte // items
@@ -35,9 +38,9 @@ type Peer struct {
 	gone   chan struct{} // closed when nothing is sent any more
 }
 
-func newPeer(c *Cluster, name string, epoch uint64) *Peer {
+func newPeer(c *Cluster, name string, epoch, number uint64) *Peer {
 	return &Peer{
-		c: c, name: name, epoch: epoch, in: newInbox(),
+		c: c, name: name, epoch: epoch, in: newInbox(), own: number,
 		wake: make(chan struct{}, 1), ending: make(chan struct{}),
 		leaves: make(chan struct{}), gone: make(chan struct{}),
 	}
@@ -153,7 +156,7 @@ func (s *sender) send(items []byte) bool {
 	}
 	p.mu.Unlock()
 	s.seq++
-	env := envelope{bye: s.bye, from: p.c.name, epoch: p.c.epoch, seq: s.seq, items: items}
+	env := envelope{bye: s.bye, from: p.c.name, epoch: p.c.epoch, link: p.own, seq: s.seq, items: items}
 	s.buf = env.append(s.buf[:0])
 	err := p.c.bus.Publish(context.Background(), p.name, s.buf)
 	if cap(s.buf) > maxEnvelope {
@@ -250,7 +253,7 @@ func newInbox() inbox {
 func (in *inbox) put(e event) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.bytes > 0 && in.bytes+len(e.items) > maxInbox {
+	if e.kind == received && in.bytes > 0 && in.bytes+len(e.items) > maxInbox {
 		return false
 	}
 	n := len(in.queue)
