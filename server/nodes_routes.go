@@ -122,11 +122,11 @@ func (n *nodes) takeRoutes(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 			if !now.available {
 				went, now.told = now, 0
 			}
-			if now.available && now.arrival == nil {
-				now.arrival = n.srv.newArrival(full.Bare(), nil)
-			}
 			return now, true
 		})
+		if now.available && now.arrival == nil {
+			n.arrived(&now)
+		}
 		if s := n.srv.registry.get(full); s != nil && n.later(&now, s) {
 			s.Kick(Close{Reason: ReasonReplaced})
 		}
@@ -136,6 +136,21 @@ func (n *nodes) takeRoutes(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 		n.forget(b, &went)
 	}
 	return nil
+}
+
+// arrived notes that a connection to another node is available from now on. It does
+// so when messages go there already: what is sent meanwhile may come twice, but is not
+// lost. Neither lock is taken under the other here.
+func (n *nodes) arrived(r *route) {
+	arrival := n.srv.newArrival(r.full.Bare(), nil)
+	n.routes.change(r.full.Bare(), r.peer, r.conn, func(was *route) (route, bool) {
+		if was == nil {
+			return route{}, false
+		}
+		now := *was
+		now.arrival = arrival
+		return now, true
+	})
 }
 
 func (n *nodes) takeGone(b *Batch, p *cluster.Peer, r *packed.Reader) error {
