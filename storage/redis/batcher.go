@@ -1,8 +1,10 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +24,11 @@ const (
 // call is a script on its way.
 type call struct {
 	evaluation
-	change   *change  // of a user, or
-	interest []string // of these projects
+	change   *change   // of a user, or
+	interest []string  // of these projects
+	nodes    bool      // are asked for
+	begun    time.Time // when somebody began to wait who may wait for a second try
+	again    bool      // this is the second try
 
 	done    chan struct{} // closed when there is an answer
 	answer  storage.PresenceChange
@@ -39,7 +44,9 @@ type repairs struct {
 
 // enqueue hands a call to the batcher; mu is held.
 func (p *presence) enqueue(c *call) *call {
-	c.done = make(chan struct{})
+	if c.done == nil {
+		c.done = make(chan struct{})
+	}
 	p.queue = append(p.queue, c)
 	select {
 	case p.wake <- struct{}{}:
@@ -94,30 +101,40 @@ func (p *presence) send(calls []*call) {
 	p.metrics.pipelines.Observe(time.Since(begun).Seconds())
 	p.metrics.scripts.Add(float64(len(calls)))
 
+	failure := p.answered(calls, cmds)
+	if failure != nil && p.life.Err() == nil {
+		p.failing(failure)
+	}
+}
+
+// answered takes the answers to calls, and returns why Redis may be away.
+func (p *presence) answered(calls []*call, cmds []*redis.Cmd) (failure error) {
 	p.mu.Lock()
-	var failure error
+	defer p.mu.Unlock()
+	var kept []*call
 	for i, c := range calls {
 		c.read(cmds[i])
 		if c.err == nil {
 			p.sawRevision(c.answer.Rev)
+			close(c.done)
 			continue
 		}
 		p.missed(c)
-		if errors.Is(c.err, storage.ErrUnavailable) && failure == nil {
-			failure = c.err
+		if errors.Is(c.err, storage.ErrUnavailable) {
+			failure = cmp.Or(failure, c.err)
 			// An older fence was refused: Redis is open again since.
-			if c.args[0] == p.fence {
-				p.shut(c.err)
+			if p.open && c.args[0] == p.fence {
+				p.suspect(c.err)
+			}
+			if p.worthwhile(c) {
+				kept = append(kept, c)
+				continue
 			}
 		}
-	}
-	p.mu.Unlock()
-	for _, c := range calls {
 		close(c.done)
 	}
-	if failure != nil && p.life.Err() == nil {
-		p.failing(failure)
-	}
+	p.keep(kept)
+	return failure
 }
 
 // missed notes that Redis may not have heard a call; mu is held.
@@ -132,9 +149,9 @@ func (p *presence) missed(c *call) {
 
 // shut ends the writing of Redis, and all calls that wait for it; mu is held.
 func (p *presence) shut(cause error) {
-	p.open, p.settled = false, false
-	calls := p.queue
-	p.queue = nil
+	calls := slices.Concat(p.waiting, p.queue)
+	p.waiting, p.queue = nil, nil
+	p.turn(false, false, false)
 	for _, c := range calls {
 		c.err = unavailable(cause)
 		p.missed(c)

@@ -52,7 +52,7 @@ func (b *bus) Publish(ctx context.Context, node string, data []byte) error {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		b.keeper.lookNow()
+		b.keeper.suspect(err)
 		return unavailable(err)
 	case n == 0:
 		return fmt.Errorf("%w: node %q", storage.ErrNobody, node)

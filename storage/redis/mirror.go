@@ -143,6 +143,7 @@ func (m *mirror) complete(ch *change) {
 	p := m.users[ch.user]
 	_, behind := m.behind[ch.user]
 	delete(m.behind, ch.user)
+	ch.rows = nil
 	if p == nil {
 		// Nothing of this user is here: Redis is told so.
 		ch.fresh = ch.fresh || behind

@@ -45,6 +45,7 @@ type keeper struct {
 	isDown    atomic.Bool
 	listening atomic.Bool   // other nodes know this one
 	asked     atomic.Bool   // the tracker waits for up or lost
+	suspected atomic.Bool   // a command got no answer in time
 	poke      chan struct{} // look now; room for one
 	end       context.CancelFunc
 	done      chan struct{} // closed when run has returned
@@ -173,9 +174,22 @@ func (k *keeper) why() error {
 
 // failed tells the keeper that the tracker's command failed, and that it waits: up or
 // lost follows, at once when Redis is there.
-func (k *keeper) failed(error) {
+func (k *keeper) failed(err error) {
 	k.asked.Store(true)
+	k.suspect(err)
+}
+
+// suspect looks at once, since a command failed.
+func (k *keeper) suspect(err error) {
+	if timedOut(err) {
+		k.suspected.Store(true)
+	}
 	k.lookNow()
+}
+
+func timedOut(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
 }
 
 func (k *keeper) lookNow() {
@@ -233,11 +247,12 @@ func (k *keeper) run(ctx context.Context) {
 // round looks once and tells what that means. It returns false when there is nothing
 // to keep any more.
 func (k *keeper) round(ctx context.Context) bool {
-	start, asked := time.Now(), k.asked.Swap(false)
+	start, asked, suspected := time.Now(), k.asked.Swap(false), k.suspected.Swap(false)
 	number, others := k.begin()
 	s, err := k.look(ctx, k.epoch, newSentinel(), others)
-	if e := net.Error(nil); err != nil && !(errors.As(err, &e) && e.Timeout()) && ctx.Err() == nil {
-		// A connection that was idle may have been cut long ago.
+	if err != nil && !(suspected && timedOut(err)) && ctx.Err() == nil {
+		// A connection that was idle may have been cut long ago, and one answer that is
+		// late is no outage: this process may have had no time to read it.
 		s, err = k.look(ctx, k.epoch, newSentinel(), others)
 	}
 	if ctx.Err() != nil {

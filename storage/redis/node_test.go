@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,9 +64,9 @@ func (r *recorder) is(t testing.TB, want ...string) {
 }
 
 // keep starts a keeper with a short lease.
-func keep(t testing.TB, s *redistest.Server, node string) (*keeper, *recorder) {
+func keep(t testing.TB, s *redistest.Server, node string, change ...func(*Config)) (*keeper, *recorder) {
 	t.Helper()
-	k, r := idleKeeper(t, s, node), &recorder{}
+	k, r := idleKeeper(t, s, node, change...), &recorder{}
 	if err := k.take(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -74,12 +75,16 @@ func keep(t testing.TB, s *redistest.Server, node string) (*keeper, *recorder) {
 	return k, r
 }
 
-func idleKeeper(t testing.TB, s *redistest.Server, node string) *keeper {
+func idleKeeper(t testing.TB, s *redistest.Server, node string, change ...func(*Config)) *keeper {
 	t.Helper()
-	c, err := Config{
+	c := Config{
 		Addresses: []string{s.Addr()}, Node: node, Lease: 1200 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}.withDefaults()
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	c, err := c.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +116,7 @@ func rounds(t testing.TB, k *keeper, n uint64) {
 
 func TestKeeperTells(t *testing.T) {
 	for name, tt := range map[string]struct {
+		lease   time.Duration // 0: a short one
 		options []redistest.Option
 		harm    func(t *testing.T, s *redistest.Server, r *recorder)
 		want    []string
@@ -129,8 +135,7 @@ func TestKeeperTells(t *testing.T) {
 				s.Restart()
 			},
 		},
-		"pause": {want: []string{"down", "up"}, harm: func(t *testing.T, s *redistest.Server, r *recorder) {
-			do(t, s, "PERSIST", "wt_node:a") // so that it outlasts the pause
+		"pause": {lease: 4 * time.Second, want: []string{"down", "up"}, harm: func(t *testing.T, s *redistest.Server, r *recorder) {
 			s.Suspend()
 			r.is(t, "down")
 			s.Resume()
@@ -163,7 +168,7 @@ func TestKeeperTells(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := redistest.Start(t, tt.options...)
-			k, r := keep(t, s, "a")
+			k, r := keep(t, s, "a", func(c *Config) { c.Lease = cmp.Or(tt.lease, c.Lease) })
 			rounds(t, k, 1)
 			tt.harm(t, s, r)
 			rounds(t, k, 3)
@@ -204,7 +209,7 @@ func TestLostIsToldAgain(t *testing.T) {
 	r.mu.Unlock()
 	do(t, s, "FLUSHALL")
 	r.is(t, "lost")
-	do(t, s, "CLIENT", "PAUSE", "700", "WRITE") // no answer in time
+	do(t, s, "CLIENT", "PAUSE", "1300", "WRITE") // twice no answer in time
 	r.is(t, "lost", "down")
 	r.mu.Lock()
 	r.block = false

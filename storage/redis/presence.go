@@ -25,18 +25,19 @@ import (
 // a script may have been lost on the way: one that arrives late is refused, and so is
 // one after Redis was flushed or after other nodes took this one for dead.
 type presence struct {
-	client  redis.UniversalClient
-	names   names
-	node    string
-	process string // begins this process's fences
-	timeout time.Duration
-	every   time.Duration // between two reconciliations
-	pauses  pauses
-	failing func(error) // tells the keeper to look after Redis
-	log     *slog.Logger
-	metrics *presenceMetrics
-	scripts scripts
-	now     func() time.Time
+	client   redis.UniversalClient
+	names    names
+	node     string
+	process  string // begins this process's fences
+	timeout  time.Duration
+	patience time.Duration // how long a caller may wait to hear that Redis is away
+	every    time.Duration // between two reconciliations
+	pauses   pauses
+	failing  func(error) // tells the keeper to look after Redis
+	log      *slog.Logger
+	metrics  *presenceMetrics
+	scripts  scripts
+	now      func() time.Time
 
 	life   context.Context // ends with close
 	cancel context.CancelFunc
@@ -48,10 +49,14 @@ type presence struct {
 	mu      sync.Mutex
 	mirror  mirror
 	queue   []*call
-	fences  uint64 // how many were made
-	fence   string // what Redis has, while open
-	open    bool   // Redis is written
-	settled bool   // Redis knows everything
+	fences  uint64        // how many were made
+	fence   string        // what Redis has, while open
+	open    bool          // Redis is written
+	settled bool          // Redis knows everything, or is asked for it
+	doubt   bool          // what cannot be done now may be possible soon: calls wait
+	news    chan struct{} // closed and made anew when one of these three changes
+	waiting []*call
+	emptied bool // Redis may have lost everything, and was not told everything since
 	closed  bool
 	scan    scanner
 }
@@ -79,10 +84,10 @@ var (
 func newPresence(client redis.UniversalClient, c Config, failing func(error)) *presence {
 	p := &presence{
 		client: client, names: c.Keys.names(), node: c.Node, process: rand.Text(),
-		timeout: c.Timeout, every: c.Reconcile, pauses: pauses{time.Second, 100 * time.Millisecond},
+		timeout: c.Timeout, patience: patience(c), every: c.Reconcile, pauses: pauses{time.Second, 100 * time.Millisecond},
 		failing: failing, log: c.Log,
 		scripts: newScripts(), now: time.Now,
-		wake: make(chan struct{}, 1), mirror: newMirror(),
+		wake: make(chan struct{}, 1), news: make(chan struct{}), mirror: newMirror(),
 	}
 	var err error
 	if p.metrics, err = newPresenceMetrics(c.Metrics); err != nil {
@@ -141,32 +146,30 @@ func (p *presence) tell(ctx context.Context, nodes bool, f func() change) (stora
 	}
 	p.mu.Lock()
 	ch := f()
-	if !p.open {
+	c := &call{change: &ch, nodes: nodes, begun: time.Now(), done: make(chan struct{})}
+	switch {
+	case p.open:
+		p.assert(c)
+	case p.doubt:
+		p.missed(c)
+		p.waiting = append(p.waiting, c)
+	default:
 		p.mirror.owe(&ch)
 		p.mu.Unlock()
 		return storage.PresenceChange{}, unavailable(errAway)
 	}
-	c := p.assert(&ch, nodes)
 	p.mu.Unlock()
-
-	// A pipeline that gets no answer fails after one time-out, and all that wait with
-	// it. Only behind many others can an answer take longer.
-	late := time.NewTimer(4 * p.timeout)
-	defer late.Stop()
-	select {
-	case <-c.done:
-		return c.answer, c.err
-	case <-ctx.Done():
-		return storage.PresenceChange{}, ctx.Err()
-	case <-late.C:
-		return storage.PresenceChange{}, unavailable(errSlow)
+	if err := p.wait(ctx, c); err != nil {
+		return storage.PresenceChange{}, err
 	}
+	return c.answer, c.err
 }
 
-// assert queues a user's state; mu is held, and Redis is open.
-func (p *presence) assert(ch *change, nodes bool) *call {
-	p.mirror.complete(ch)
-	return p.enqueue(&call{change: ch, evaluation: evaluation{p.scripts.assert, p.assertKeys(p.node, ch.user), p.assertArgs(ch, nodes)}})
+// assert queues a user's state, as it is now; mu is held, and Redis is open.
+func (p *presence) assert(c *call) *call {
+	p.mirror.complete(c.change)
+	c.evaluation = evaluation{p.scripts.assert, p.assertKeys(p.node, c.change.user), p.assertArgs(c.change, c.nodes)}
+	return p.enqueue(c)
 }
 
 func (p *presence) assertKeys(node, user string) []string {

@@ -2,9 +2,12 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"rollcall/storage"
 )
 
 // assertAtOnce is how much is asserted between two pauses.
@@ -32,7 +35,10 @@ func (p *presence) reopen(ctx context.Context, lost bool) {
 	defer cancel()
 	defer context.AfterFunc(p.life, cancel)()
 	p.mu.Lock()
-	open := p.open
+	// What was lost and could not be made good is still lost.
+	p.emptied = p.emptied || lost
+	lost = p.emptied
+	open, blip := p.open, p.open || p.doubt
 	p.mu.Unlock()
 	if lost || !open {
 		var ok bool
@@ -47,8 +53,18 @@ func (p *presence) reopen(ctx context.Context, lost bool) {
 			}
 			return
 		}
+		p.mu.Lock()
+		p.emptied = false
+		p.mu.Unlock()
 	}
-	p.assertBehind(ctx, lost)
+	longest := p.pauses.next
+	switch {
+	case lost:
+		longest = p.pauses.first
+	case blip:
+		longest = 0 // there was no outage: no other node is at it, too
+	}
+	p.assertBehind(ctx, longest)
 }
 
 // findStale finds what Redis has of this node and should not: an old dump brought it
@@ -80,7 +96,9 @@ func (p *presence) findStale(ctx context.Context) error {
 // asserted: Redis did not know the last fence of this process, or the caller says so.
 func (p *presence) refence(ctx context.Context, lost bool) (all, ok bool) {
 	p.mu.Lock()
-	p.shut(errAway)
+	if p.open {
+		p.suspect(errAway)
+	}
 	p.fences++
 	number := strconv.FormatUint(p.fences, 10)
 	p.mu.Unlock()
@@ -90,6 +108,9 @@ func (p *presence) refence(ctx context.Context, lost bool) (all, ok bool) {
 	}
 	if err != nil {
 		if ctx.Err() == nil {
+			p.mu.Lock()
+			p.shut(err)
+			p.mu.Unlock()
 			p.failing(unavailable(err))
 		}
 		return false, false
@@ -102,9 +123,13 @@ func (p *presence) refence(ctx context.Context, lost bool) (all, ok bool) {
 		return false, false
 	}
 	if lost {
+		p.emptied = true
 		p.mirror.allBehind()
 	}
-	p.fence, p.open = p.process+"."+number, true
+	p.fence = p.process + "." + number
+	// To tell everything again takes a while, for which no query can wait.
+	p.turn(true, false, p.doubt && !lost)
+	p.resume()
 	return lost, true
 }
 
@@ -124,12 +149,9 @@ func (p *presence) runFence(ctx context.Context, number string) ([]int64, error)
 	return n, err
 }
 
-// assertBehind tells Redis what it may not know, a part at a time.
-func (p *presence) assertBehind(ctx context.Context, lost bool) {
-	longest := p.pauses.next
-	if lost {
-		longest = p.pauses.first
-	}
+// assertBehind tells Redis what it may not know, a part at a time, and the first after
+// a pause.
+func (p *presence) assertBehind(ctx context.Context, longest time.Duration) {
 	for asserted := 0; ; longest = p.pauses.next {
 		p.mu.Lock()
 		if !p.open || ctx.Err() != nil {
@@ -137,7 +159,7 @@ func (p *presence) assertBehind(ctx context.Context, lost bool) {
 			return
 		}
 		if len(p.mirror.behind)+len(p.mirror.behindProjects) == 0 {
-			p.settled = true
+			p.turn(true, true, false)
 			p.mu.Unlock()
 			if asserted > 0 {
 				p.log.Info("redis knows again who is online", "asserted", asserted)
@@ -156,7 +178,9 @@ func (p *presence) assertBehind(ctx context.Context, lost bool) {
 			// What is left is refused for a reason of its own, which waiting
 			// does not mend.
 			p.mu.Lock()
-			p.settled = p.open
+			if p.open {
+				p.turn(true, true, false)
+			}
 			p.mu.Unlock()
 			return
 		}
@@ -176,7 +200,7 @@ func (p *presence) assertSome(ctx context.Context) (taken int, ok bool) {
 		if len(calls) == assertAtOnce {
 			break
 		}
-		calls = append(calls, p.assert(&change{user: user}, false))
+		calls = append(calls, p.assert(&call{change: &change{user: user}}))
 	}
 	if on, off := p.behindProjects(assertAtOnce); len(on)+len(off) > 0 {
 		calls = append(calls, p.interest(on, off))
@@ -187,6 +211,9 @@ func (p *presence) assertSome(ctx context.Context) (taken int, ok bool) {
 		case <-c.done:
 		case <-ctx.Done():
 			return taken, false
+		}
+		if errors.Is(c.err, storage.ErrUnavailable) {
+			continue
 		}
 		if c.err != nil {
 			p.log.Warn("redis did not take a state", "error", c.err)

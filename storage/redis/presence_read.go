@@ -22,6 +22,7 @@ const statusAtOnce = 1000
 func (p *presence) Status(ctx context.Context, users []string) ([]storage.Show, error) {
 	var values []any
 	err := p.ask(ctx, func(ctx context.Context, fence string) error {
+		values = nil
 		cmds, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			pipe.Get(ctx, p.names.fence+p.node)
 			for some := range slices.Chunk(users, statusAtOnce) {
@@ -93,33 +94,68 @@ func (p *presence) OnlineIn(ctx context.Context, project string) ([]storage.Onli
 }
 
 // ask makes a query, if Redis knows everything. f returns errFenced when Redis does not
-// have that fence.
+// have that fence. One answer that does not come is no outage: f may be called twice.
 func (p *presence) ask(ctx context.Context, f func(ctx context.Context, fence string) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	fence, open, settled := p.fence, p.open, p.settled
-	p.mu.Unlock()
-	if !open {
-		return unavailable(errAway)
-	}
-	if !settled {
-		return unavailable(errUnsettled)
-	}
-	within, cancel := context.WithTimeout(ctx, p.timeout)
+	own, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
-	err := f(within, fence)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case outage(err) || errors.Is(err, errFenced):
-		err = unavailable(err)
-		p.failing(err)
+	for try := 0; ; try++ {
+		fence, err := p.readable(own)
+		if err == nil {
+			within, cancel := context.WithTimeout(own, p.timeout)
+			err = f(within, fence)
+			cancel()
+		}
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, storage.ErrUnavailable):
+			return err
+		case errors.Is(err, errFenced) && p.refenced(fence):
+			try-- // the answer came from behind a new fence
+		case errors.Is(err, errFenced) || outage(err):
+			p.failing(err)
+			if try > 0 || errors.Is(err, errFenced) || own.Err() != nil {
+				return unavailable(err)
+			}
+		default:
+			return err
+		}
 	}
-	return err
+}
+
+// refenced reports whether there is another fence by now.
+func (p *presence) refenced(fence string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.doubt || p.fence != fence
+}
+
+// readable waits, while it is in doubt, until Redis knows everything, and returns the
+// fence.
+func (p *presence) readable(ctx context.Context) (fence string, err error) {
+	for {
+		p.mu.Lock()
+		fence, open, settled, doubt, news := p.fence, p.open, p.settled, p.doubt, p.news
+		p.mu.Unlock()
+		switch {
+		case open && settled:
+			return fence, nil
+		case open && !doubt:
+			return "", unavailable(errUnsettled)
+		case !doubt:
+			return "", unavailable(errAway)
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return "", unavailable(errSlow)
+		}
+	}
 }
 
 // show reads a state as Redis keeps it; nothing is Offline.

@@ -64,7 +64,7 @@ func (p *presence) reconcile(ctx context.Context) (repairs, error) {
 	}
 	// What Redis refused for a reason of its own may be taken by now.
 	p.gate.Lock()
-	p.assertBehind(ctx, false)
+	p.assertBehind(ctx, p.pauses.next)
 	p.gate.Unlock()
 	if err := p.reconcileOwn(ctx, &found); err != nil {
 		return found, err
@@ -129,7 +129,7 @@ func (p *presence) assertAgain(ctx context.Context, found *repairs, users, proje
 	var calls, expected []*call
 	for _, u := range users {
 		_, behind := p.mirror.behind[u]
-		c := p.assert(&change{user: u, fresh: true}, false)
+		c := p.assert(&call{change: &change{user: u, fresh: true}})
 		if behind {
 			expected = append(expected, c)
 		} else {
