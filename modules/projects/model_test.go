@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type model struct {
 	store   storage.Presence
 	hosts   []string // the first one's users are known to the store by their ids
 	grace   time.Duration
+	mu      sync.RWMutex
 	members map[string]map[string]bool // by project and user id
 	lines   []*line
 	late    map[string]time.Time // until when the store may be behind, by user
@@ -133,6 +135,8 @@ func (m *model) aggregate(bare string) storage.Show {
 func (m *model) shared(a, b string) string {
 	ua, ha, _ := strings.Cut(a, "@")
 	ub, hb, _ := strings.Cut(b, "@")
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	var list []string
 	for id, users := range m.members {
 		if ha == hb && users[ua] && users[ub] {

@@ -166,6 +166,14 @@ func (c *community) told(b *server.Batch, pe *peer, kind uint64, r *packed.Reade
 		if fresh := r.Bool(); r.Err() == nil {
 			c.hello(b, pe, fresh)
 		}
+	case kindProbe:
+		if err := c.probed(b, pe, r); err != nil {
+			return err
+		}
+	case kindProbed:
+		if err := c.answerProbe(b, r); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("%w: kind %d", errUnread, kind)
 	}

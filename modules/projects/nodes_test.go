@@ -3,8 +3,9 @@ package projects_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,8 @@ type nodes struct {
 	grace time.Duration
 	tap   func(server.TapEvent)
 	hosts []string
+	quiet bool // nothing is logged
+	names []string
 	list  []*node
 }
 
@@ -42,6 +45,8 @@ type own struct {
 	name string
 	dead atomic.Bool
 
+	names []string // that the store says are concerned by each change
+
 	mu   sync.Mutex
 	rows map[string]string // users by connection
 }
@@ -54,14 +59,18 @@ func (o *own) Set(ctx context.Context, c storage.ConnState, projects []string) (
 	o.mu.Lock()
 	o.rows[c.Conn] = c.User
 	o.mu.Unlock()
-	return o.Presence.Set(ctx, c, projects)
+	change, err := o.Presence.Set(ctx, c, projects)
+	change.Nodes = o.names
+	return change, err
 }
 
 func (o *own) Remove(ctx context.Context, user, conn string) (storage.PresenceChange, error) {
 	if o.dead.Load() {
 		return storage.PresenceChange{}, storage.ErrUnavailable
 	}
-	return o.Presence.Remove(ctx, user, o.name+"|"+conn)
+	change, err := o.Presence.Remove(ctx, user, o.name+"|"+conn)
+	change.Nodes = o.names
+	return change, err
 }
 
 func (o *own) Join(ctx context.Context, user, project string) error {
@@ -91,10 +100,13 @@ func (o *own) reap(t testing.TB) {
 // add starts a node.
 func (n *nodes) add(name string) *node {
 	n.t.Helper()
-	store := &own{Presence: n.store, name: name, rows: make(map[string]string)}
+	store := &own{Presence: n.store, name: name, names: n.names, rows: make(map[string]string)}
 	o := servertest.Options{Directory: n.dir, Hosts: n.hosts, Tap: n.tap, Modules: []server.Module{projects.New(projects.Options{
 		ServiceHost: "wtmuc.@HOST@", Grace: n.grace, LegacyShows: true, Directory: n.dir, Presence: store,
 	})}}
+	if n.quiet {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if n.hub != nil {
 		o.Bus = n.hub.Bus(name)
 	}
@@ -344,6 +356,111 @@ func TestMembershipChangesAtAnotherNode(t *testing.T) {
 	})
 }
 
+// Probes reach users at other nodes, whether or not anything is known of them here.
+func TestProbeOfAnotherNode(t *testing.T) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {
+		web, phone := online(b, "bob/web"), online(c, "bob/phone")
+		drain(web, phone)
+		alice := a.Login("alice/web")
+		both := func() {
+			t.Helper()
+			say(alice, "<presence type='probe' to='bob@example.com'/>")
+			alice.ExpectAnyOrder(shows("bob/web", "alice", "", 1, "p1", "p3"), shows("bob/phone", "alice", "", 1, "p1", "p3"))
+			alice.ExpectNothing()
+		}
+		both()
+		say(alice, "<presence/>")
+		drain(alice)
+		both()
+		say(alice, "<presence type='unavailable'/>")
+		drain(alice)
+		web.Drop()
+		phone.Drop()
+		synctest.Wait()
+		say(alice, "<presence type='probe' to='bob@example.com'/>")
+		alice.Expect("<presence type='unavailable' from='bob@example.com' to='{alice}'/>")
+		say(alice, "<presence type='probe' to='carol@example.com'/>")
+		alice.Expect("<presence type='unsubscribed' from='carol@example.com' to='alice@example.com'/>")
+		alice.ExpectNothing()
+	})
+}
+
+// A change in a project of many people at three nodes is one message to each of the two
+// other nodes, and everybody is told once.
+func TestOneMessageForANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const people = 90
+		dir := servertest.NewDirectory()
+		for i := range people {
+			dir.AddUser(fmt.Sprint("u", i), "")
+			dir.Join("p", fmt.Sprint("u", i))
+		}
+		n := &nodes{t: t, hub: memory.NewHub(), dir: dir, store: memory.NewPresence()}
+		n.quiet = true
+		list := []*node{n.add("a"), n.add("b"), n.add("c")}
+		var clients []*servertest.Client
+		for i := range people {
+			c := list[i%3].Login(fmt.Sprintf("u%d/x", i))
+			c.Send("<presence/>")
+			clients = append(clients, c)
+		}
+		drain(clients...)
+		var messages atomic.Int64
+		n.hub.Fail(func(string, string, []byte) memory.Fault {
+			messages.Add(1)
+			return memory.Fine
+		})
+		for _, what := range []string{"<presence><show>dnd</show></presence>", "<presence type='unavailable'/>"} {
+			messages.Store(0)
+			say(clients[1], what)
+			if got := messages.Load(); got > 2 {
+				t.Errorf("%d messages for %s", got, what)
+			}
+			for i, c := range clients {
+				if got := len(c.Drain()); got != 1 {
+					t.Fatalf("client %d got %d stanzas", i, got)
+				}
+			}
+		}
+	})
+}
+
+// liar is the projects module of a node that tells what cannot be read.
+type liar struct{ host *server.Host }
+
+func (l *liar) Name() string { return "projects" }
+
+func (l *liar) Start(h *server.Host) error {
+	l.host = h
+	h.OnNodes(l)
+	return nil
+}
+
+func (l *liar) Joined(b *server.Batch, node string) {
+	news := "\x0bexample.com\x01"
+	for _, data := range []string{"", "\x0bexample.com", "\x0bexample.com\x63", "\x09elsewhere\x01", news, news + "\x05alice", news + strings.Repeat("\xff", 100),
+		news + "\x03bob\x00\x00\x00\x01\x01\x02\x02p3\x02p1\x00\x00", "\x0bexample.com\x02\x01\x01\x02\x02p3\x02p1"} {
+		l.host.Tell(b, node, []byte(data))
+	}
+}
+
+func (l *liar) Told(*server.Batch, string, []byte) {}
+func (l *liar) Left(*server.Batch, string)         {}
+
+// What cannot be read is dropped; it costs nobody anything.
+func TestNodeTellsNonsense(t *testing.T) {
+	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {
+		alice := online(a, "alice/web")
+		servertest.New(t, servertest.Options{Directory: n.dir, Bus: n.hub.Bus("liar"), Modules: []server.Module{new(liar)}})
+		synctest.Wait()
+		drain(alice)
+		bob := online(b, "bob/web")
+		alice.Expect(shows("bob", "alice", "", 1, "p1", "p3"))
+		bob.ExpectAnyOrder(self("bob"), shows("alice", "bob", "", 1, "p1", "p3"))
+		alice.ExpectNothing()
+	})
+}
+
 // A node dies: its people are gone, once, and a user who is elsewhere too keeps that.
 func TestNodeIsKilled(t *testing.T) {
 	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
@@ -416,135 +533,5 @@ func TestNewsAreLost(t *testing.T) {
 		say(comes, "<presence><show>xa</show></presence>")
 		bob.Expect("<presence from='{alice/comes}' to='{bob}'><show>xa</show>...</presence>")
 		bob.ExpectNothing()
-	})
-}
-
-// lingering is how long a connection counts whose successor is at another node.
-const lingering = 500 * time.Millisecond
-
-// settle lets the news of the last step go round.
-func (l *life) settle() {
-	synctest.Wait()
-	time.Sleep(lingering)
-	synctest.Wait()
-	l.expire()
-}
-
-// Over nodes, one thing after the other: everybody's view and the store are right after
-// every step, and nobody is told anything twice.
-func TestModelOfNodes(t *testing.T) {
-	lives(t, func(t *testing.T, seed uint64) {
-		l := newLife(t, seed, []time.Duration{grace, 0, grace, 1500 * time.Millisecond}[seed%4], nil, hostsOf(seed),
-			[]string{"a", "b", "c"}[:2+seed%2]...)
-		l.lead(250, func() {
-			l.settle()
-			l.check(true)
-			l.checkStore()
-			if l.rng.IntN(8) == 0 {
-				l.ask()
-			}
-		})
-	})
-}
-
-// Messages between nodes are lost now and then, and the store fails: when that is over,
-// all is right again, and nobody was told anything twice.
-func TestModelOfNodesInTrouble(t *testing.T) {
-	lives(t, func(t *testing.T, seed uint64) {
-		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], nil, hostsOf(seed), "a", "b", "c")
-		l.apart = true // who takes over what is not known either
-		faults := rand.New(rand.NewPCG(seed, 1))
-		trouble := false
-		l.lead(250, func() {
-			l.settle()
-			switch {
-			case !trouble && l.rng.IntN(12) == 0:
-				trouble = true
-				fault := memory.Fault(1 + l.rng.IntN(2))
-				l.hub.Fail(func(string, string, []byte) memory.Fault {
-					if faults.IntN(3) == 0 {
-						return fault
-					}
-					return memory.Fine
-				})
-				l.store.broken.Store(l.rng.IntN(2) == 0)
-			case trouble && l.rng.IntN(6) == 0:
-				trouble = false
-				l.hub.Fail(nil)
-				l.store.broken.Store(false)
-				for _, x := range l.list {
-					l.hub.Gap(x.name)
-				}
-				time.Sleep(5 * time.Second)
-				l.settle()
-			}
-			if trouble {
-				for _, x := range l.connected() {
-					l.read(x, true)
-				}
-				return
-			}
-			l.check(true)
-			l.checkStore()
-			l.ask()
-		})
-	})
-}
-
-// Nodes are killed and started again.
-func TestModelOfNodesKilled(t *testing.T) {
-	lives(t, func(t *testing.T, seed uint64) {
-		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], nil, hostsOf(seed), "a", "b", "c")
-		l.lead(250, func() {
-			l.settle()
-			if len(l.list) < 3 && l.rng.IntN(10) == 0 {
-				name := "b"
-				if slices.ContainsFunc(l.list, func(x *node) bool { return x.name == name }) {
-					name = "c"
-				}
-				l.add(name)
-			}
-			if len(l.list) > 1 && l.rng.IntN(20) == 0 {
-				l.crash(l.list[1+l.rng.IntN(len(l.list)-1)])
-			}
-			l.check(true)
-			l.checkStore()
-			l.ask()
-		})
-	})
-}
-
-// crash kills a node; its people are gone.
-func (l *life) crash(x *node) {
-	l.kill(x)
-	early := l.rng.IntN(2) == 0
-	if early {
-		x.store.reap(l.t)
-	}
-	l.hub.Expire(x.name)
-	synctest.Wait()
-	if !early {
-		l.askAll(false)
-		x.store.reap(l.t)
-	}
-	l.lines = slices.DeleteFunc(l.lines, func(y *line) bool { return y.node == x.name })
-}
-
-// Everything at once over three nodes.
-func TestModelOfNodesConcurrent(t *testing.T) {
-	lives(t, func(t *testing.T, seed uint64) {
-		l := newLife(t, seed, []time.Duration{grace, 0}[seed%2], interrupt, hostsOf(seed), "a", "b", "c")
-		for range 3 {
-			l.commotion(seed)
-			l.store.broken.Store(false)
-			time.Sleep(time.Minute)
-			l.settle()
-			l.check(false)
-			l.checkStore()
-			l.ask()
-			if t.Failed() {
-				t.FailNow()
-			}
-		}
 	})
 }

@@ -85,8 +85,11 @@ func pick[T any](l *life, list []T) T { return list[l.rng.IntN(len(list))] }
 
 // membership turns one around.
 func (l *life) membership(project, user string) {
-	l.members[project][user] = !l.members[project][user]
-	if l.members[project][user] {
+	l.model.mu.Lock()
+	joins := !l.members[project][user]
+	l.members[project][user] = joins
+	l.model.mu.Unlock()
+	if joins {
 		l.dir.Join(project, user)
 	} else {
 		l.dir.Leave(project, user)

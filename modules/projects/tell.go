@@ -1,12 +1,10 @@
 package projects
 
 import (
-	"context"
 	"slices"
 	"strconv"
 	"sync"
 
-	"rollcall/internal/jid"
 	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 	"rollcall/server"
@@ -258,49 +256,4 @@ func (c *community) conceal(b *server.Batch, o *person, readers []reader) {
 	for _, s := range readers {
 		o.end(b, &x, s.Session)
 	}
-}
-
-// probe answers a co-member (RFC 6121 section 4.3.2).
-func (c *community) probe(ctx context.Context, e *server.Probe) {
-	from := e.From.JID()
-	if from.Domain() != c.host {
-		return
-	}
-	projects, ok, err := c.acquainted(ctx, from, e.To)
-	if err != nil {
-		c.m.failed("projects_of", err, "user", from.String())
-		return
-	}
-	if !ok {
-		return
-	}
-	e.Answered = true
-	c.mu.RLock()
-	o := c.people[e.To]
-	c.mu.RUnlock()
-	c.ties.RLock()
-	defer c.ties.RUnlock()
-	if o != nil && c.describe(e.Batch, new(extension), o, projects, e.From) {
-		return
-	}
-	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from, "unavailable"))
-}
-
-// acquainted reports whether two users share a project, and lists the first one's
-// projects.
-func (c *community) acquainted(ctx context.Context, a, b jid.JID) (of []string, ok bool, err error) {
-	ids := func(j jid.JID) ([]string, error) {
-		list, err := c.m.o.Directory.ProjectsOf(ctx, j.Local())
-		ids := make([]string, len(list))
-		for i, pr := range list {
-			ids[i] = pr.ID
-		}
-		slices.Sort(ids)
-		return ids, err
-	}
-	if of, err = ids(a); err != nil {
-		return nil, false, err
-	}
-	other, err := ids(b)
-	return of, firstShared(of, other) != "", err
 }
