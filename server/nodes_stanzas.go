@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"mellium.im/xmpp/stanza"
 
 	"rollcall/internal/jid"
@@ -17,7 +19,8 @@ const maxHops = 2
 // sent is an itemStanza: an encoded stanza for one address.
 type sent struct {
 	hops uint64
-	// alone says that the stanza went to this node only, so that the node answers for it.
+	// alone says that the stanza went nowhere else, so that it is answered for when nobody
+	// takes it.
 	alone bool
 	to    jid.JID
 	data  []byte
@@ -56,10 +59,10 @@ func (srv *Server) deliver(b *Batch, to jid.JID, data []byte) {
 }
 
 // forwardTo hands a stanza on to a connection at another node.
-func (st *Stanza) forwardTo(p *cluster.Peer, to jid.JID, alone bool) bool {
+func (st *Stanza) forwardTo(p *cluster.Peer, to jid.JID) bool {
 	b := st.Batch
 	b.buf = st.Append(b.buf[:0], st.From, st.To)
-	return b.sendTo(p, sent{hops: st.hops + 1, alone: alone, to: to, data: b.buf})
+	return b.sendTo(p, sent{hops: st.hops + 1, alone: true, to: to, data: b.buf})
 }
 
 // route returns where a full address is connected at another node, apart from nodes
@@ -69,18 +72,27 @@ func (st *Stanza) route(to jid.JID) (*cluster.Peer, bool) {
 		return nil, false
 	}
 	r, ok := st.Batch.srv.nodes.routes.get(to)
-	return r.peer, ok && r.peer != st.avoid
+	return r.peer, ok && st.mayGoTo(r.peer)
 }
 
-// sendOthers hands a message to the bare address to the nodes where it is wanted, and
-// returns how many took it. alone says that nobody took it here.
-func (st *Stanza) sendOthers(to jid.JID, alone bool) (n int) {
+// mayGoTo reports whether a stanza can be sent to a node: one that came back goes to
+// no node that is out of reach, or it would come back for ever.
+func (st *Stanza) mayGoTo(p *cluster.Peer) bool {
+	return st.avoid == nil || p != st.avoid && !p.Failing()
+}
+
+// sendOthers hands an encoded message to the bare address to the nodes where it is
+// wanted, and returns how many took it. alone says that nobody took it here.
+func (st *Stanza) sendOthers(to jid.JID, data []byte, alone bool) (n int) {
 	if st.hops >= maxHops {
 		return 0
 	}
-	peers := st.Batch.srv.nodes.others(to.Bare(), func(r *route) bool { return r.takesBare() && r.peer != st.avoid })
+	peers := st.Batch.srv.nodes.others(to.Bare(), func(r *route) bool { return r.takesBare() && st.mayGoTo(r.peer) })
+	if alone && len(peers) > 1 && !slices.ContainsFunc(peers, func(p *cluster.Peer) bool { return !p.Failing() }) {
+		peers = peers[:1] // one answers for it
+	}
 	for _, p := range peers {
-		if st.forwardTo(p, to.Bare(), alone && len(peers) == 1) {
+		if st.Batch.sendTo(p, sent{hops: st.hops + 1, alone: alone && len(peers) == 1, to: to.Bare(), data: data}) {
 			n++
 		}
 	}
@@ -93,13 +105,14 @@ func (n *nodes) takeStanza(b *Batch, r *packed.Reader) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case m.to.IsFull():
-		if s := n.srv.registry.get(m.to); s != nil {
-			b.Send(s, m.data)
-			return nil
-		}
-	case n.srv.sendHere(b, m.to, m.data) > 0 || !m.alone:
+	taken := false
+	if !m.to.IsFull() {
+		taken = n.srv.sendHere(b, m.to, m.data) > 0
+	} else if s := n.srv.registry.get(m.to); s != nil {
+		b.Send(s, m.data)
+		taken = true
+	}
+	if taken || !m.alone {
 		return nil
 	}
 	return n.reroute(b, m, nil)
@@ -108,6 +121,7 @@ func (n *nodes) takeStanza(b *Batch, r *packed.Reader) error {
 // reroute sends a stanza that came too late to where its address is now, or back.
 func (n *nodes) reroute(b *Batch, m sent, avoid *cluster.Peer) error {
 	var scan xmlscan.Scanner
+	scan.Scope(streamScope())
 	limit := len(m.data) + 1
 	scan.SetLimits(xmlscan.Limits{Bytes: limit, Depth: limit, Attrs: limit})
 	var el xmlscan.Element
@@ -140,7 +154,7 @@ func (n *nodes) returned(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	if err != nil {
 		return err
 	}
-	if !m.to.IsFull() && !m.alone && n.taken(m.to, p) {
+	if !m.alone && n.taken(m.to.Bare(), p) {
 		return nil
 	}
 	// It never left this node.
@@ -148,14 +162,17 @@ func (n *nodes) returned(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	return n.reroute(b, m, p)
 }
 
-// taken reports whether anybody but a node gets messages to a bare address.
+// taken reports whether anybody but a node gets messages to a bare address, as far as
+// other nodes can be reached.
 func (n *nodes) taken(bare jid.JID, but *cluster.Peer) bool {
 	for _, s := range n.srv.registry.of(bare) {
 		if p := s.Presence(); p != nil && p.Priority >= 0 {
 			return true
 		}
 	}
-	return len(n.others(bare, func(r *route) bool { return r.takesBare() && r.peer != but })) > 0
+	return len(n.others(bare, func(r *route) bool {
+		return r.takesBare() && r.peer != but && !r.peer.Failing()
+	})) > 0
 }
 
 // sendHere queues an encoded stanza for each of a user's connections to this node that
@@ -242,7 +259,7 @@ func (srv *Server) routeIQ(st *Stanza, to jid.JID) {
 		srv.forward(st, target)
 		return
 	}
-	if p, ok := st.route(to); ok && st.forwardTo(p, to, true) {
+	if p, ok := st.route(to); ok && st.forwardTo(p, to) {
 		return
 	}
 	st.Reply(Error(stanza.ServiceUnavailable, ""))

@@ -104,6 +104,38 @@ func TestMessagesBetweenNodes(t *testing.T) {
 	far.ExpectNothing()
 }
 
+// What is written to nobody in particular, or with a prefix of the stream, arrives
+// elsewhere as it does here.
+func TestUnusualMessagesBetweenNodes(t *testing.T) {
+	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b")
+	web, desk, phone := nodes[0].Online("alice/web"), nodes[0].Login("alice/desk"), nodes[1].Online("alice/phone")
+	desk.Send("<presence/>")
+	meet(t, web, desk, phone)
+	web.Send("<message id='1'/>")
+	for _, c := range []*servertest.Client{web, desk, phone} {
+		c.Expect("<message from='{alice/web}' to='alice@example.com' id='1'/>")
+	}
+}
+
+// A message that reaches neither of the two nodes where it is wanted comes back.
+func TestBothNodesUnreachable(t *testing.T) {
+	hub := memory.NewHub()
+	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b", "c")
+	alice, one, two := nodes[0].Online("alice/web"), nodes[1].Online("bob/web"), nodes[2].Login("bob/phone")
+	two.Send("<presence/>")
+	meet(t, alice, one, two)
+	hub.Fail(func(string, string, []byte) memory.Fault { return memory.Unreachable })
+	for _, id := range []string{"1", "2", "3"} {
+		alice.Send("<message to='bob@example.com' id='" + id + "'/>")
+		alice.Expect("<message type='error' from='bob@example.com' to='{alice}' id='" + id + "'>...</message>")
+		alice.Send("<message type='chat' to='bob@example.com/web' id='f" + id + "'/>")
+		alice.Expect("<message type='error' from='bob@example.com/web' to='{alice}' id='f" + id + "'>...</message>")
+	}
+	alice.Send("<message to='bob@example.com/web' id='x'><stream:x/></message>")
+	alice.Expect("<message type='error' from='bob@example.com/web' to='{alice}' id='x'>...</message>")
+	alice.ExpectNothing()
+}
+
 func TestIQsBetweenNodes(t *testing.T) {
 	nodes := nodesOf(t, memory.NewHub(), servertest.Options{}, "a", "b")
 	alice, bob := nodes[0].Online("alice/web"), nodes[1].Online("bob/web")

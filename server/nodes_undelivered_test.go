@@ -49,6 +49,38 @@ func TestUndeliveredBetweenNodes(t *testing.T) {
 	}
 }
 
+// A message that one resource has is not sent back because another, which was to get it
+// late, is gone.
+func TestUndeliveredToGoneResource(t *testing.T) {
+	hub := memory.NewHub()
+	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b")
+	marker := nodes[0].Login("bob/marker")
+	bob := nodes[1].Online("bob/x")
+	web, early := nodes[0].Online("alice/web"), nodes[1].Login("alice/early")
+	early.Send("<presence/>")
+	meet(t, bob, web, early)
+	bob.Send("<message to='alice@example.com' id='1'/>")
+	early.Expect("<message from='{bob}' to='alice@example.com' id='1'/>")
+	web.Expect("<message from='{bob}' to='alice@example.com' id='1'/>")
+	late := nodes[1].Login("alice/late")
+	late.Send("<presence/>")
+	meet(t, marker, bob, web, early, late)
+	web.Drop()
+	meet(t, marker, bob, early, late)
+	hub.Fail(func(from, _ string, _ []byte) memory.Fault {
+		if from == "b" {
+			return memory.Lost
+		}
+		return memory.Fine
+	})
+	late.Drop()
+	early.Expect("<presence type='unavailable' from='{alice/late}' to='{alice/early}'/>")
+	web.Session().Undelivered(written(stanzaFrom("message", "bob@example.com/x", "alice@example.com", "id='1'/>")))
+	marker.Send("<message to='bob@example.com/x' id='after'/>")
+	bob.Expect("<message from='{bob/marker}' to='{bob/x}' id='after'/>")
+	early.ExpectNothing()
+}
+
 // A message to many crosses once per node.
 func TestSendEachBetweenNodes(t *testing.T) {
 	hub := memory.NewHub()

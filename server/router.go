@@ -88,7 +88,7 @@ func (srv *Server) routeMessage(st *Stanza, to jid.JID) {
 			srv.forward(st, s)
 			return
 		}
-		if p, ok := st.route(to); ok && st.forwardTo(p, to, true) {
+		if p, ok := st.route(to); ok && st.forwardTo(p, to) {
 			return
 		}
 		if st.Type != "chat" {
@@ -102,7 +102,7 @@ func (srv *Server) routeMessage(st *Stanza, to jid.JID) {
 	}
 	st.Batch.buf = st.Append(st.Batch.buf[:0], st.From, to)
 	here := srv.sendHere(st.Batch, to.Bare(), st.Batch.buf)
-	if there := st.sendOthers(to, here == 0); here+there == 0 {
+	if there := st.sendOthers(to, st.Batch.buf, here == 0); here+there == 0 {
 		srv.undelivered(st)
 	}
 }

@@ -84,7 +84,7 @@ type returned struct {
 func (u *undelivered) stanzas(elements []byte) func(yield func(returned) bool) {
 	return func(yield func(returned) bool) {
 		var scan xmlscan.Scanner
-		scan.Scope([]xmlscan.Attr{{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''}})
+		scan.Scope(streamScope())
 		// What the server wrote itself is limited by the outbox alone.
 		scan.SetLimits(xmlscan.Limits{Bytes: len(elements) + 1, Depth: len(elements) + 1, Attrs: len(elements) + 1})
 		var el xmlscan.Element
@@ -106,6 +106,11 @@ func (u *undelivered) stanzas(elements []byte) func(yield func(returned) bool) {
 			}
 		}
 	}
+}
+
+// streamScope is what a stanza that the server wrote may use without declaring it.
+func streamScope() []xmlscan.Attr {
+	return []xmlscan.Attr{{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''}}
 }
 
 // message sends a message on, or says that it could not be delivered.
@@ -145,7 +150,7 @@ func (u *undelivered) message(el *returned) {
 			}
 			u.Send(x, el.Raw)
 		}
-		taken = u.elsewhere(el, bare, index) || taken
+		taken = u.elsewhere(el, bare, index, taken)
 	}
 	if !taken {
 		u.refuse(el)
@@ -153,17 +158,21 @@ func (u *undelivered) message(el *returned) {
 }
 
 // elsewhere sends a message on to the user's resources at other nodes, and reports
-// whether there are any that take it.
-func (u *undelivered) elsewhere(el *returned, bare bool, index uint64) (taken bool) {
+// whether anybody takes it; taken says that somebody does here.
+func (u *undelivered) elsewhere(el *returned, bare bool, index uint64, taken bool) bool {
+	var late []route
 	for _, r := range u.srv.nodes.routes.of(el.to.Bare()) {
-		if !r.takesBare() {
-			continue
-		}
-		if bare && r.arrival.hasCopy(u.s, index) {
+		switch {
+		case !r.takesBare():
+		case bare && r.arrival.hasCopy(u.s, index):
 			taken = true
-			continue
+		default:
+			late = append(late, r)
 		}
-		taken = u.sendTo(r.peer, sent{hops: maxHops, to: r.full, data: el.Raw}) || taken
+	}
+	alone := !taken && len(late) == 1
+	for _, r := range late {
+		taken = u.sendTo(r.peer, sent{hops: maxHops, alone: alone, to: r.full, data: el.Raw}) || taken
 	}
 	return taken
 }

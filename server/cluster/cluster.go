@@ -33,7 +33,7 @@ type Handler interface {
 	// Down says that the process is gone; nothing more comes from it.
 	Down(p *Peer)
 	// Returned brings items that the node did not get, or that nobody knows to have
-	// reached it. It may come at the same time as anything else.
+	// reached it. It may come at the same time as anything else but another Returned.
 	Returned(p *Peer, items []Item)
 }
 
@@ -54,11 +54,12 @@ type Cluster struct {
 	name    string
 	epoch   uint64
 
-	peers atomic.Pointer[map[string]*Peer] // changed by the listening goroutine only
-	ended map[string]former                // by node; of the listening goroutine
-	links uint64                           // made so far; of the listening goroutine
-	ready chan struct{}
-	work  sync.WaitGroup // of the peers
+	peers   atomic.Pointer[map[string]*Peer] // changed by the listening goroutine only
+	ended   map[string]former                // by node; of the listening goroutine
+	links   uint64                           // made so far; of the listening goroutine
+	ready   chan struct{}
+	missing sync.Mutex     // held while items are given back
+	work    sync.WaitGroup // of the peers
 }
 
 // former is a node's process that is gone.

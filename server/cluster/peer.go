@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Peer struct {
 	queue  []byte // items
 	gap    bool   // something was not even queued
 	ended  bool
+	failed atomic.Bool // the last time that something was sent
 	wake   chan struct{}
 	ending chan struct{} // closed by end
 	stop   sync.Once
@@ -48,6 +50,9 @@ func newPeer(c *Cluster, name string, epoch, number uint64) *Peer {
 
 // Name is the node's name.
 func (p *Peer) Name() string { return p.name }
+
+// Failing reports whether the node was out of reach when something was sent to it last.
+func (p *Peer) Failing() bool { return p.failed.Load() }
 
 // Post queues an item, which is copied; Flush sends it. False says that there is no
 // room or that the node is gone: the item is lost.
@@ -100,14 +105,16 @@ func (p *Peer) publish() {
 		case <-p.wake:
 			s.sendAll()
 		case <-s.poke.C:
-			s.send(nil)
+			if !s.send(nil) {
+				s.missed(nil)
+			}
 		case <-p.leaves:
 			s.sendAll()
 			s.bye = true
 			s.send(nil)
 			return
 		case <-p.ending:
-			s.giveBack(p.take())
+			s.missed(p.take())
 			return
 		}
 	}
@@ -124,12 +131,11 @@ func (p *Peer) take() []byte {
 
 // sender is the state of a link's publishing goroutine.
 type sender struct {
-	p      *Peer
-	seq    uint64
-	buf    []byte
-	bye    bool
-	failed bool // the last time
-	poke   *time.Timer
+	p    *Peer
+	seq  uint64
+	buf  []byte
+	bye  bool
+	poke *time.Timer
 }
 
 func (s *sender) sendAll() {
@@ -138,7 +144,7 @@ func (s *sender) sendAll() {
 		if !s.send(items[:n]) {
 			// What comes after a loss is not worth another wait; the next that is posted
 			// tries again.
-			s.giveBack(items)
+			s.missed(items)
 			return
 		}
 		items = items[n:]
@@ -167,21 +173,24 @@ func (s *sender) send(items []byte) bool {
 		if !s.bye {
 			s.poke.Reset(pokeTime)
 		}
-		if !s.bye && !s.failed {
+		if !p.failed.Load() && !s.bye {
 			p.c.log.Warn("a node cannot be reached", "node", p.name, "err", err)
 		}
-		s.failed = true
 		return false
 	}
-	if s.failed {
+	if p.failed.Swap(false) {
 		p.c.log.Info("a node is reached again", "node", p.name)
 	}
-	s.failed = false
 	s.poke.Stop()
 	return true
 }
 
-func (s *sender) giveBack(data []byte) {
+// missed gives back what the node did not get. One link at a time, so that when several
+// fail at once the last knows of the others: see Peer.Failing.
+func (s *sender) missed(data []byte) {
+	s.p.c.missing.Lock()
+	defer s.p.c.missing.Unlock()
+	s.p.failed.Store(true)
 	items, err := readItems(data)
 	if err != nil {
 		s.p.c.log.Error("own items cannot be read", "err", err)
