@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,12 +25,18 @@ const loginLimit = 2*time.Second + 500*time.Millisecond
 
 // inMongo puts users, of which consecutive ones share a project, into a server, and lets
 // nodes that start later look there.
-func (w *world) inMongo(m *mongotest.Server, users, group int) {
+func (w *world) inMongo(m *mongotest.Server, users, group int) *mongo.Database {
 	w.t.Helper()
 	c, err := mongo.Connect(options.Client().ApplyURI(m.URI).SetTimeout(patience))
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.t.Cleanup(func() {
+		if err := c.Disconnect(context.Background()); err != nil {
+			w.t.Error(err)
+		}
+	})
+	db := c.Database("product")
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
 		w.t.Fatal(err)
@@ -42,9 +50,9 @@ func (w *world) inMongo(m *mongotest.Server, users, group int) {
 		p := projects[i/group].(bson.M)
 		p["members"] = append(p["members"].(bson.A), bson.M{"uid": user(i)})
 	}
-	_, err = c.Database("product").Collection("users").InsertMany(w.t.Context(), people)
-	_, err2 := c.Database("product").Collection("projects").InsertMany(w.t.Context(), projects)
-	if err := errors.Join(err, err2, c.Disconnect(context.Background())); err != nil {
+	_, err = db.Collection("users").InsertMany(w.t.Context(), people)
+	_, err2 := db.Collection("projects").InsertMany(w.t.Context(), projects)
+	if err := errors.Join(err, err2); err != nil {
 		w.t.Fatal(err)
 	}
 	// What is cached is soon old, so that nothing works only because it is fresh.
@@ -56,6 +64,7 @@ func (w *world) inMongo(m *mongotest.Server, users, group int) {
     projects: {member: uid}
     cache: {age: 1s}
     watch: {interval: 1s}`, m.URI)
+	return db
 }
 
 // asker is a client that asks for its roster.
@@ -217,4 +226,118 @@ func TestMongoStalls(t *testing.T) {
 	}
 	t.Logf("MongoDB stalled for %s: %d sessions dropped, p99 of a message %s before and %s during, a presence change took %s; %d logins refused with temporary-auth-failure, the slowest after %s; %d rosters, the slowest after %s; logins worked %s after it went on",
 		*stallFlag, dropped, ms(before), ms(meanwhile), ms(local), logins.times, ms(logins.slowest), rosters.times, ms(rosters.slowest), ms(again))
+}
+
+// member is a client that counts what changes in its roster.
+type member struct {
+	*watcher
+	pushes map[string]int // by contact, and by contact and " gone"
+}
+
+func enter(t *testing.T, address, user string) *member {
+	t.Helper()
+	m := &member{newWatcher(), make(map[string]int)}
+	var err error
+	m.client, err = login(address, user, "web", func(st *stanza) {
+		if st.XMLName.Local == "iq" && st.Type == "set" {
+			m.mu.Lock()
+			who := attribute(st.Inner, "jid")
+			if strings.Contains(st.Inner, "subscription='remove'") || strings.Contains(st.Inner, `subscription="remove"`) {
+				who += " gone"
+			}
+			m.pushes[who]++
+			m.mu.Unlock()
+		}
+		m.take(st)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, m.client, "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>")
+	return m
+}
+
+// attribute is the value of the first attribute of that name.
+func attribute(text, name string) string {
+	_, rest, _ := strings.Cut(text, " "+name+"=")
+	if rest == "" {
+		return ""
+	}
+	value, _, _ := strings.Cut(rest[1:], rest[:1])
+	return value
+}
+
+// pushed copies how often the roster changed.
+func (m *member) pushed() map[string]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.pushes)
+}
+
+// TestMongoMembership changes the members of a project in MongoDB, and nobody tells: who
+// is online at either node gets contacts and presence, and the web application the right
+// sets, once and within the interval.
+func TestMongoMembership(t *testing.T) {
+	const users, group = 9, 3
+	w := newWorld(t, 0, 0)
+	db := w.inMongo(mongotest.Start(t), users, group)
+	nodes := []*node{w.start("a"), w.start("b")}
+	ann, bob := enter(t, nodes[0].address, user(0)), enter(t, nodes[1].address, user(1))
+	eve, fay := enter(t, nodes[1].address, user(3)), enter(t, nodes[0].address, user(6))
+	until(t, "two see each other", func() bool { return ann.of(bob.jid).available && bob.of(ann.jid).available })
+	change := func(op string, i int) {
+		t.Helper()
+		_, err := db.Collection("projects").UpdateOne(t.Context(), bson.M{"_id": project(0)},
+			bson.M{op: bson.M{"members": bson.M{"uid": user(i)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	online := func(want ...int) bool {
+		r, err := w.read(users, users/group)
+		var names []string
+		for _, i := range want {
+			names = append(names, user(i))
+		}
+		return err == nil && slices.Equal(r.members[project(0)], names) && len(r.status) == 4
+	}
+	until(t, "Redis has both", func() bool { return online(0, 1) })
+
+	change("$push", 3)
+	joined := until(t, "everybody learns of the new member", func() bool {
+		return ann.of(eve.jid).available && bob.of(eve.jid).available && eve.of(ann.jid).available && eve.of(bob.jid).available && online(0, 1, 3)
+	})
+	change("$pull", 3)
+	left := until(t, "everybody learns that the member left", func() bool {
+		return ann.of(eve.jid).left == 1 && bob.of(eve.jid).left == 1 && eve.of(ann.jid).left == 1 && eve.of(bob.jid).left == 1 && online(0, 1)
+	})
+	change("$push", 6) // so that what is noticed twice would have been told
+	until(t, "everybody learns of another member", func() bool {
+		return ann.of(fay.jid).available && bob.of(fay.jid).available && online(0, 1, 6)
+	})
+	three := map[string]int{bare(user(0)): 1, bare(user(1)): 1, bare(user(2)): 1}
+	both := maps.Clone(three)
+	for who := range three {
+		both[who+" gone"] = 1
+	}
+	two := map[string]int{bare(user(3)): 1, bare(user(3)) + " gone": 1, bare(user(6)): 1}
+	for m, want := range map[*member]map[string]int{ann: two, bob: two, eve: both, fay: three} {
+		who := m.jid
+		// Each node looks by itself: presence may come from the other before the contact.
+		if !within(patience, func() bool { return len(m.pushed()) == len(want) }) || !maps.Equal(m.pushed(), want) {
+			t.Errorf("the roster of %s changed by %v, want %v", who, m.pushed(), want)
+		}
+		m.settle(t, "end")
+		if m.repeated() > 0 {
+			t.Errorf("%s was told twice: %v", who, m.twice)
+		}
+		if !m.alive() {
+			t.Errorf("%s was dropped: %v", who, m.err)
+		}
+	}
+	// An interval, two readings of the collections, and some for a busy machine.
+	if limit := 4 * time.Second; joined > limit || left > limit {
+		t.Errorf("told after %s and %s", joined, left)
+	}
+	t.Logf("members change in MongoDB, looked at every second: at both nodes and in Redis after %s (joined) and %s (left), each told once", ms(joined), ms(left))
 }
