@@ -356,6 +356,56 @@ func TestMembershipChangesAtAnotherNode(t *testing.T) {
 	})
 }
 
+// A long question is asked in parts, and a long answer comes in parts.
+func TestQuestionsInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const projects, people = 600, 30
+		dir := servertest.NewDirectory()
+		for i := range projects {
+			dir.AddProject(fmt.Sprintf("p%03d", i), "", "alice", "bob", fmt.Sprint("u", i%people))
+		}
+		n := &nodes{t: t, hub: memory.NewHub(), dir: dir, store: memory.NewPresence(), quiet: true}
+		a, b := n.add("a"), n.add("b")
+		var others []*servertest.Client
+		for i := range people {
+			c := b.Login(fmt.Sprintf("u%d/x", i))
+			say(c, "<presence><status>"+strings.Repeat("x", 60<<10)+"</status></presence>")
+			others = append(others, c)
+		}
+		bob := online(b, "bob/web")
+		alice := online(a, "alice/web")
+		told := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			from := make(map[string]int)
+			for _, el := range alice.Drain() {
+				from[el.SelectAttrValue("from", "")]++
+			}
+			for who, times := range from {
+				if times != 1 {
+					t.Errorf("told %d times of %s", times, who)
+				}
+			}
+			if len(from) != want {
+				t.Errorf("told of %d, want %d", len(from), want)
+			}
+		}
+		told(people + 2)
+		n.hub.Gap("a")
+		n.hub.Gap("b")
+		told(0)
+		n.hub.Fail(func(string, string, []byte) memory.Fault { return memory.Lost })
+		say(bob, "<presence><show>dnd</show></presence>")
+		for _, c := range others[:5] {
+			c.Drop()
+		}
+		synctest.Wait()
+		n.hub.Fail(nil)
+		n.hub.Gap("a")
+		told(6)
+	})
+}
+
 // Probes reach users at other nodes, whether or not anything is known of them here.
 func TestProbeOfAnotherNode(t *testing.T) {
 	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {

@@ -8,6 +8,12 @@
 // into changes of the presence store and into what others are told; changes.go
 // does the same for memberships; service.go and queries.go answer at the service
 // host.
+//
+// People who are connected to other nodes are persons, too, in the rooms that people
+// of this node are in. Nodes tell each other all that is shown of a person (news.go)
+// whenever it changes, and ask each other when somebody comes into a room that was
+// empty, or when something was lost (nodes.go, ask.go); learn.go tells this node's
+// people what is different then.
 package projects
 
 import (
