@@ -79,6 +79,7 @@ func (n *nodes) snapshot(b *Batch, p *cluster.Peer, number uint64) {
 		if len(b.item) > 0 {
 			b.post(p, itemSnapshot)
 		}
+		p.Flush() // all of it at once might not fit into the queue
 	})
 	b.item = packed.AppendUint(b.item[:0], number)
 	b.post(p, itemSnapshotEnd)
