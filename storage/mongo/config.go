@@ -35,8 +35,8 @@ type Config struct {
 
 	Cache Cache
 	Watch Watch
-	// CreateIndexes allows to create the index on members when there is none. It is
-	// all that is ever written.
+	// CreateIndexes allows to create indexes on the fields that queries ask for, above
+	// all the members of projects, where there is none. It is all that is ever written.
 	CreateIndexes bool
 
 	Log     *slog.Logger          // nil for none

@@ -66,6 +66,10 @@ func TestCredentials(t *testing.T) {
 	}{
 		"bcrypt":               {Users{}, bson.M{"password": string(hashed)}, 0, false},
 		"bcrypt by name":       {Users{Scheme: SchemeBcrypt}, bson.M{"password": string(hashed)}, 0, false},
+		"argon2id":             {Users{}, bson.M{"password": "$argon2id$v=19$m=64,t=1,p=1$0fr/fw9BaI3R+p8TwpgzBg$Trbqf+nFAMnjkN8yLoV80ZwSdB0HdI23vlCmQwl4OSY"}, 0, false},
+		"passlib's pbkdf2":     {Users{}, bson.M{"password": "$pbkdf2-sha256$1$cw$6OXs0C5SkcUhQH0WIAAtvJ9TnwP4lIYsGUQPOni1W/I"}, 0, false},
+		"Django's pbkdf2":      {Users{Scheme: SchemePBKDF2}, bson.M{"password": "pbkdf2_sha256$1000$s44cgVSCs8FN$CUyiXpkiNDTb7fEu7E1yOCrwTLKQV1K8VnC3WCzDwhg="}, 0, false},
+		"passlib's scrypt":     {Users{}, bson.M{"password": "$scrypt$ln=10,r=8,p=1$4lxLyRlD6P2/l9Laey9FCA$lJxTN/0m6DhzNybR0CXTzXfeyQoKDVJFjnPAc8DMMDM"}, 0, false},
 		"bcrypt, else":         {Users{Scheme: SchemeScrypt}, bson.M{"password": string(hashed)}, 0, true},
 		"nested":               {Users{Password: "login.secret"}, bson.M{"login": bson.M{"secret": string(hashed)}}, 0, false},
 		"scram document":       {Users{Scheme: SchemeSCRAM}, bson.M{"password": byMechanism}, 3, false},

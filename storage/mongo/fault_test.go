@@ -2,10 +2,12 @@ package mongo_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -252,5 +254,26 @@ func TestOnlyReads(t *testing.T) {
 		if n := f.Count(command); n > 0 {
 			t.Errorf("%d times %s", n, command)
 		}
+	}
+}
+
+// TestKeysMissing offers mechanisms that somebody has no keys for: the log says who, for
+// their clients choose such a mechanism and are not let in.
+func TestKeysMissing(t *testing.T) {
+	f := mongofake.NewStandalone(t)
+	c := crowd(f, 1, 1)
+	key := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	f.Collection("users").Set("u0", bson.D{{Key: "password", Value: "SCRAM-SHA-256$4096:" + key + "$" + key + ":" + key}})
+	log := &buffer{}
+	c.Users.Scheme, c.Users.Mechanisms, c.Log = mongo.SchemeSCRAM, []string{"SCRAM-SHA-256", "SCRAM-SHA-1"}, log.logger()
+	s := open(t, c)
+	for range 2 {
+		cred, err := s.Credentials(t.Context(), "u0")
+		if err != nil || len(cred.SCRAM) != 1 {
+			t.Errorf("%v, %v", cred, err)
+		}
+	}
+	if n := strings.Count(log.String(), "no keys for SCRAM-SHA-1,"); n != 1 || strings.Contains(log.String(), "no keys for SCRAM-SHA-256,") {
+		t.Errorf("logged %d times:\n%s", n, log)
 	}
 }

@@ -49,6 +49,11 @@ func (s *Store) Credentials(ctx context.Context, id string) (storage.Credentials
 		s.reader.flaws.note("password", id, err.Error())
 		return storage.Credentials{}, fmt.Errorf("%w: a password for user %q: %w", storage.ErrNotFound, id, err)
 	}
+	for _, m := range s.c.Users.Mechanisms {
+		if !slices.ContainsFunc(c.SCRAM, func(k storage.SCRAMKeys) bool { return k.Mechanism == m }) {
+			s.reader.flaws.note("password", id, "no keys for "+m+", which is offered to everybody")
+		}
+	}
 	if u.blocked {
 		return c, fmt.Errorf("%w: user %q", storage.ErrBlocked, id)
 	}
