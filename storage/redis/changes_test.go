@@ -13,6 +13,7 @@ import (
 
 // However many projects change while one is read, what waits is bounded.
 func TestWaitingChanges(t *testing.T) {
+	t.Parallel()
 	w := waiting{more: make(chan struct{}, 1)}
 	drain := func() (all []string) {
 		for p, ok := w.take(); ok; p, ok = w.take() {
@@ -40,6 +41,7 @@ func TestWaitingChanges(t *testing.T) {
 
 // Who announces needs no lease and no name.
 func TestAnnounce(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	c := Config{Addresses: []string{server.Addr()}}
 	if n, err := Announce(t.Context(), c, "p1"); n != 0 || err != nil {

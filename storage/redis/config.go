@@ -43,6 +43,8 @@ type Config struct {
 
 	Log     *slog.Logger          // nil: nothing is logged
 	Metrics prometheus.Registerer // nil: nothing is registered
+
+	pauses pauses // shorter in tests
 }
 
 // withDefaults fills in what is not set and checks the rest.
@@ -53,6 +55,7 @@ func (c Config) withDefaults() (Config, error) {
 	fill(&c.Timeout, 500*time.Millisecond)
 	fill(&c.Lease, 30*time.Second)
 	fill(&c.Reconcile, 5*time.Minute)
+	fill(&c.pauses, pauses{time.Second, 100 * time.Millisecond})
 	fill(&c.Log, slog.New(slog.DiscardHandler))
 	switch {
 	case len(c.Addresses) == 0:

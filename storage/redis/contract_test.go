@@ -92,6 +92,7 @@ func same(command string, got, want []string) bool {
 
 // The commands in the documentation answer what it says, at each point of its story.
 func TestContractWithTheWebApplication(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	one, two := openNode(t, server, "chat-1"), openNode(t, server, "chat-2")
 	p1, both := []string{"p1"}, []string{"p1", "p2"}
@@ -139,6 +140,7 @@ func TestContractWithTheWebApplication(t *testing.T) {
 
 // The rights for the web application are enough for it, and for nothing else.
 func TestRightsOfTheWebApplication(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/redis-keys.md")
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +172,7 @@ func TestRightsOfTheWebApplication(t *testing.T) {
 
 // Other names are used wherever the documentation says so, and none of the defaults.
 func TestOtherNames(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1", func(c *Config) {
 		c.Keys = Keys{OnlineUsers: "app:on:", Presence: "app:state:", Prefix: "rc."}
@@ -191,6 +194,7 @@ func TestOtherNames(t *testing.T) {
 
 // The rights that the documentation gives are enough.
 func TestRightsInTheDocumentation(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/redis-keys.md")
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +28,17 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	// Most of these tests wait most of the time: more run at once than there are CPUs,
+	// unless somebody says how many.
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", "6"); err != nil {
+			fmt.Println("failed:", err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -108,7 +120,7 @@ func (p *process) kill() {
 // A killed process is told to be down when its lease has run out, and at the next look;
 // its rows are removed.
 func TestKilledNode(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s, short)
 	p := startProcess(t, s, "c")
@@ -146,6 +158,7 @@ func TestKilledNode(t *testing.T) {
 
 // The next process of a name need not wait for the lease of one that was killed.
 func TestKilledNodeComesBack(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a := listen(t, config(t, s, "a"))
 	p := startProcess(t, s, "c")
@@ -165,6 +178,7 @@ func TestKilledNodeComesBack(t *testing.T) {
 
 // A process that ends says so: nobody waits for its lease.
 func TestNodeThatEnds(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := config(t, s, "a")
 	c.Lease = time.Hour
@@ -184,6 +198,7 @@ func TestNodeThatEnds(t *testing.T) {
 // A node that finds its lease gone has it again at once, and knows that others may have
 // taken it for dead.
 func TestNodeWithoutLease(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s)
 	if err := s.Client(t).Set(t.Context(), "wt_node:b", b.epoch, time.Millisecond).Err(); err != nil {

@@ -35,6 +35,7 @@ func gapsTold(t *testing.T, a, b *node) {
 }
 
 func TestKilledServerComesBack(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s)
 	s.Kill()
@@ -47,7 +48,7 @@ func TestKilledServerComesBack(t *testing.T) {
 
 // Everybody's lease runs out while Redis stands still: nobody is dead because of that.
 func TestStalledServerKillsNobody(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s, short)
 	s.Suspend()
@@ -83,7 +84,7 @@ func watchFor(t *testing.T, a, b *node) {
 }
 
 func TestFlushedServer(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s, short)
 	c := s.Client(t)
@@ -101,6 +102,7 @@ func TestFlushedServer(t *testing.T) {
 }
 
 func TestCutSubscriptions(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s)
 	if err := s.Client(t).ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
@@ -112,7 +114,7 @@ func TestCutSubscriptions(t *testing.T) {
 
 // A connection that nobody has cut, and nothing passes any more: only asking tells.
 func TestSilentConnections(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	wire := newWire(t, s.Addr())
 	a := listen(t, config(t, s, "a"))
@@ -127,6 +129,7 @@ func TestSilentConnections(t *testing.T) {
 
 // A listener that is too slow is cut off by Redis, and told so after what it got.
 func TestSlowListener(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Config("client-output-buffer-limit pubsub 1mb 1mb 1"))
 	a, b := pair(t, s)
 	hold := make(chan struct{})
@@ -160,7 +163,7 @@ func TestSlowListener(t *testing.T) {
 }
 
 func TestSentinelFailover(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.Start(t, redistest.ReplicaOf(master))
 	sentinel := redistest.Sentinel(t, "mymaster", master, 1)
@@ -199,6 +202,7 @@ func TestSentinelFailover(t *testing.T) {
 
 // A server that becomes a replica cannot be written, whatever it has.
 func TestDemotedServer(t *testing.T) {
+	t.Parallel()
 	s, other := redistest.Start(t), redistest.Start(t)
 	a, b := pair(t, s)
 	c := s.Client(t)
@@ -221,6 +225,7 @@ func TestDemotedServer(t *testing.T) {
 // Another server becomes master behind the same address, and the old one keeps its
 // connections: whoever listens there gets messages still, but is nobody to publishers.
 func TestMovedAddress(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	other := redistest.Start(t, redistest.ReplicaOf(s))
 	wire := newWire(t, s.Addr())
@@ -241,6 +246,7 @@ func TestMovedAddress(t *testing.T) {
 }
 
 func TestACLAndTLS(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.WithTLS(),
 		redistest.ACL("secret", "rollcall", "word", "~wt_* &wt_* +@all -@dangerous -@admin +info"))
 	a, b := pair(t, s, func(c *redis.Config) {
@@ -250,6 +256,7 @@ func TestACLAndTLS(t *testing.T) {
 }
 
 func TestSentinelWithPasswords(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t, redistest.ACL("secret", "rollcall", "word", "~wt_* &wt_* +@all -@admin"))
 	sentinel := redistest.Sentinel(t, "mymaster", master, 0,
 		redistest.ACL("guard", "watcher", "eyes", "allchannels +@all"))
@@ -262,6 +269,7 @@ func TestSentinelWithPasswords(t *testing.T) {
 }
 
 func TestOtherDatabase(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := pair(t, s, func(c *redis.Config) { c.Database, c.Keys.Prefix = 3, "other:" })
 	healed(t, a, b)

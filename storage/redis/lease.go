@@ -211,12 +211,20 @@ func (l *lease) leave(ctx context.Context, epoch uint64) error {
 	return l.leaving.Run(ctx, l.client, []string{l.leaseKey(l.node), l.nodesKey()}, l.node, epoch).Err()
 }
 
-// reaper asks for the right to remove what a dead node left; one node at a time has it.
+// reaper asks for the right to remove what a dead node left. One node at a time has it,
+// and nobody when that is done.
 func (l *lease) reaper(ctx context.Context, node string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
 	set, err := l.client.SetNX(ctx, l.reapKey(node), l.node, time.Duration(l.ms)*time.Millisecond).Result()
-	return set, err
+	if err != nil || !set {
+		return false, err
+	}
+	member, err := l.client.SIsMember(ctx, l.nodesKey(), node).Result()
+	if err != nil || member {
+		return member, err
+	}
+	return false, l.client.Del(ctx, l.reapKey(node)).Err()
 }
 
 // reaped gives that right back; the node is forgotten when all of it was removed.

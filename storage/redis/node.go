@@ -253,6 +253,7 @@ func (k *keeper) round(ctx context.Context) bool {
 	if err != nil && !(suspected && timedOut(err)) && ctx.Err() == nil {
 		// A connection that was idle may have been cut long ago, and one answer that is
 		// late is no outage: this process may have had no time to read it.
+		start = time.Now()
 		s, err = k.look(ctx, k.epoch, newSentinel(), others)
 	}
 	if ctx.Err() != nil {

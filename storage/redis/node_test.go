@@ -115,6 +115,7 @@ func rounds(t testing.TB, k *keeper, n uint64) {
 }
 
 func TestKeeperTells(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		lease   time.Duration // 0: a short one
 		options []redistest.Option
@@ -189,6 +190,7 @@ func do(t testing.TB, s *redistest.Server, args ...any) {
 
 // A tracker that asks is always answered.
 func TestKeeperAnswers(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	k, r := keep(t, s, "a")
 	rounds(t, k, 1)
@@ -200,7 +202,7 @@ func TestKeeperAnswers(t *testing.T) {
 
 // What was lost is told again until the tracker has come to an end with it.
 func TestLostIsToldAgain(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	k, r := keep(t, s, "a")
 	rounds(t, k, 1)
@@ -219,7 +221,7 @@ func TestLostIsToldAgain(t *testing.T) {
 
 // One of the survivors reaps a dead node, once, and no node that lives.
 func TestDeadNodeIsReapedOnce(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	dead := idleKeeper(t, s, "dead")
 	if err := dead.take(t.Context()); err != nil {
@@ -243,7 +245,7 @@ func TestDeadNodeIsReapedOnce(t *testing.T) {
 
 // A reaping that fails is done again.
 func TestReapingIsTriedAgain(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	s := redistest.Start(t)
 	dead := idleKeeper(t, s, "dead")
 	if err := dead.take(t.Context()); err != nil {
@@ -266,6 +268,7 @@ func TestReapingIsTriedAgain(t *testing.T) {
 
 // A node that is back while it is being forgotten stays.
 func TestNodeThatIsBackIsNotForgotten(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, dead := idleKeeper(t, s, "a"), idleKeeper(t, s, "dead")
 	if err := dead.take(t.Context()); err != nil {
@@ -280,6 +283,7 @@ func TestNodeThatIsBackIsNotForgotten(t *testing.T) {
 }
 
 func TestSightRefusesOtherReplies(t *testing.T) {
+	t.Parallel()
 	for _, reply := range [][]any{
 		{}, {"s"}, {"s", "1", "node"}, {"s", int64(1)}, {"s", "1", "n", "1", "1", "many", "1"},
 	} {
@@ -290,6 +294,7 @@ func TestSightRefusesOtherReplies(t *testing.T) {
 }
 
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Client(t)
 	stale := newClient(Config{Addresses: []string{"127.0.0.1:1"}, Timeout: time.Second})

@@ -15,6 +15,7 @@ import (
 )
 
 func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*redis.Config){
 		"no address":       func(c *redis.Config) { c.Addresses = nil },
 		"several":          func(c *redis.Config) { c.Addresses = []string{"a:1", "b:1"} },
@@ -35,6 +36,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestOpenRefusesCluster(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Config("cluster-enabled yes"))
 	_, err := redis.Open(t.Context(), config(t, s, "a"))
 	if err == nil || !strings.Contains(err.Error(), "docs/redis-keys.md") {
@@ -43,6 +45,7 @@ func TestOpenRefusesCluster(t *testing.T) {
 }
 
 func TestOpenRefusesWrongPassword(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.ACL("secret", "rollcall", "word", "~* &* +@all"))
 	for _, password := range []string{"", "wrong"} {
 		c := config(t, s, "a")
@@ -54,6 +57,7 @@ func TestOpenRefusesWrongPassword(t *testing.T) {
 }
 
 func TestOpenWaitsForTheServer(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -81,6 +85,7 @@ func TestOpenWaitsForTheServer(t *testing.T) {
 }
 
 func TestNameInUse(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a := listen(t, config(t, s, "a"))
 	if _, err := redis.Open(t.Context(), config(t, s, "a")); !errors.Is(err, redis.ErrName) || !strings.Contains(err.Error(), `"a"`) {
@@ -92,6 +97,7 @@ func TestNameInUse(t *testing.T) {
 
 // A process that stood still while another took its name must not disturb that one.
 func TestNameTaken(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a := listen(t, config(t, s, "a"))
 	c := s.Client(t)
@@ -109,6 +115,7 @@ func TestNameTaken(t *testing.T) {
 
 // Epochs grow even where the clock went back.
 func TestEpochsGrow(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	future := uint64(time.Now().Add(24 * time.Hour).UnixMicro())
 	if err := s.Client(t).Set(t.Context(), "wt_boot:a", future, 0).Err(); err != nil {
@@ -130,6 +137,7 @@ func TestEpochsGrow(t *testing.T) {
 }
 
 func TestCloseGivesTheLeaseBack(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	store, err := redis.Open(t.Context(), config(t, s, "a"))
 	if err != nil {
@@ -146,6 +154,7 @@ func TestCloseGivesTheLeaseBack(t *testing.T) {
 }
 
 func TestEvictionIsWarnedOf(t *testing.T) {
+	t.Parallel()
 	for policy, want := range map[string]bool{"allkeys-lru": true, "noeviction": false} {
 		s := redistest.Start(t, redistest.Config("maxmemory-policy "+policy))
 		var log lines
@@ -175,4 +184,49 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+// A server that stands still while leftovers are removed does not end the start.
+func TestOpenCleansUpInTime(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	c := config(t, s, "a")
+	c.Timeout = 100 * time.Millisecond
+	writer := s.Client(t)
+	c.Log = slog.New(slog.DiscardHandler)
+	opened := make(chan error, 1)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			n, err := writer.Exists(context.Background(), "wt_node:a").Result()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if n == 1 {
+				s.Suspend()
+				return
+			}
+		}
+	}()
+	go func() {
+		store, err := redis.Open(context.Background(), c)
+		if err == nil {
+			err = store.Close(context.Background())
+		}
+		opened <- err
+	}()
+	<-stopped
+	begun := time.Now()
+	redistest.Until(t, "commands have failed", func() bool { return time.Since(begun) > 3*c.Timeout })
+	s.Resume()
+	select {
+	case err := <-opened:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("Open does not return")
+	}
 }

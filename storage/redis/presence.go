@@ -84,7 +84,7 @@ var (
 func newPresence(client redis.UniversalClient, c Config, failing func(error)) *presence {
 	p := &presence{
 		client: client, names: c.Keys.names(), node: c.Node, process: rand.Text(),
-		timeout: c.Timeout, patience: patience(c), every: c.Reconcile, pauses: pauses{time.Second, 100 * time.Millisecond},
+		timeout: c.Timeout, patience: patience(c), every: c.Reconcile, pauses: c.pauses,
 		failing: failing, log: c.Log,
 		scripts: newScripts(), now: time.Now,
 		wake: make(chan struct{}, 1), news: make(chan struct{}), mirror: newMirror(),

@@ -49,7 +49,7 @@ func load(t *testing.T, s *Store, users int, failed func(what string, took time.
 // A server that stands still for little more than a time-out, or seems to on a busy
 // machine, is not away: no call fails that was not waited for as long as one may.
 func TestShortStall(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1", func(c *Config) { c.Timeout = 0 })
 	var early, late atomic.Int64
@@ -98,12 +98,11 @@ func TestShortStall(t *testing.T) {
 
 // While the server stands still every call fails within a second, and at once when that
 // is known.
-func TestLongStall(t *testing.T) {
-	t.Parallel() // it waits most of the time
+func TestLongStall(t *testing.T) { // alone, as it is about time
 	server := redistest.Start(t)
-	s := openNode(t, server, "n1", func(c *Config) { c.Timeout = 300 * time.Millisecond })
+	s := openNode(t, server, "n1", func(c *Config) { c.Timeout = 200 * time.Millisecond })
 	var longest atomic.Int64
-	stop := load(t, s, 30, func(_ string, took time.Duration) {
+	stop := load(t, s, 10, func(_ string, took time.Duration) {
 		for was := longest.Load(); int64(took) > was && !longest.CompareAndSwap(was, int64(took)); was = longest.Load() {
 		}
 	})
@@ -136,6 +135,7 @@ func TestLongStall(t *testing.T) {
 // What was lost and could not be told is told later, though Redis knows the fence: a
 // failover may lose some rows and not others.
 func TestLostStaysLost(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1", impatient)
 	mustSet(t, s, "ann", "1", storage.Online, "p1")

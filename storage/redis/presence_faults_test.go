@@ -14,6 +14,7 @@ import (
 )
 
 func TestScriptFlush(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := openNode(t, server, "n1")
@@ -55,6 +56,7 @@ func online(t *testing.T, server *redistest.Server, s *Store, n int) map[string]
 }
 
 func TestEmptiedRedisIsFilledAgain(t *testing.T) {
+	t.Parallel()
 	for name, empty := range map[string]func(t *testing.T, s *redistest.Server){
 		"FLUSHALL": func(t *testing.T, s *redistest.Server) {
 			if err := s.Client(t).FlushAll(t.Context()).Err(); err != nil {
@@ -64,6 +66,7 @@ func TestEmptiedRedisIsFilledAgain(t *testing.T) {
 		"restart": func(_ *testing.T, s *redistest.Server) { s.Kill(); s.Restart() },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			a, b := openNode(t, server, "a", shortLease), openNode(t, server, "b", shortLease)
 			online(t, server, a, 700)
@@ -92,6 +95,7 @@ func TestEmptiedRedisIsFilledAgain(t *testing.T) {
 
 // The first command after a flush is refused, so that nothing is built on missing rows.
 func TestFlushIsNoticedByTheNextCall(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := openNode(t, server, "n1")
@@ -114,6 +118,7 @@ func TestFlushIsNoticedByTheNextCall(t *testing.T) {
 }
 
 func TestStandingStill(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1", impatient)
 	want := online(t, server, s, 20)
@@ -168,6 +173,7 @@ func TestStandingStill(t *testing.T) {
 
 // A command that Redis executes long after its sender has given up is refused.
 func TestLateCommandIsRefused(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1")
 	mustSet(t, s, "ann", "1", storage.Online, "p1")
@@ -193,6 +199,7 @@ func TestLateCommandIsRefused(t *testing.T) {
 }
 
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	master, server := redistest.Start(t), redistest.Start(t)
 	client := server.Client(t)
 	s := openNode(t, server, "n1", impatient, shortLease)
@@ -225,6 +232,7 @@ func TestReadOnly(t *testing.T) {
 // Whatever the store did not take is taken a second time without harm, as the projects
 // module repeats what failed.
 func TestRepeatedCallsAfterAnOutage(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1", impatient)
 	mustSet(t, s, "bob", "1", storage.Online, "p1")
@@ -259,6 +267,7 @@ func TestRepeatedCallsAfterAnOutage(t *testing.T) {
 
 // After a dump of yesterday was loaded, Redis has rows that this node knows nothing of.
 func TestStaleRowsOfThisNode(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := openNode(t, server, "n1")
@@ -279,6 +288,7 @@ func TestStaleRowsOfThisNode(t *testing.T) {
 }
 
 func TestFullMemory(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := openNode(t, server, "n1", shortLease)
@@ -300,6 +310,7 @@ func TestFullMemory(t *testing.T) {
 
 // A key of another type, which somebody else made, spoils the calls about it alone.
 func TestWrongType(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := openNode(t, server, "n1")
@@ -327,6 +338,7 @@ func TestWrongType(t *testing.T) {
 }
 
 func TestOldServersRefusals(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]bool{
 		"READONLY You can't write against a read only replica. script: x, on @user_script:33.":                               true,
 		"ERR Error running script (call to f_1): @user_script:33: @user_script: 33: -READONLY You can't write against a ...": true,
@@ -354,6 +366,7 @@ func (refusal) RedisError() {}
 // What one node learned of memberships is not undone by another that asserts what it
 // knew before.
 func TestLastKnowledgeOfMembershipsCounts(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a, b := openNode(t, server, "a"), openNode(t, server, "b")
 	mustSet(t, a, "ann", "1", storage.Online, "p1")

@@ -23,7 +23,8 @@ func openNode(t testing.TB, s *redistest.Server, node string, options ...func(*C
 	// Tests that are about time set their own.
 	c := Config{
 		Addresses: []string{s.Addr()}, Node: node, Timeout: 5 * time.Second,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		pauses: pauses{50 * time.Millisecond, 10 * time.Millisecond},
+		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	for _, o := range options {
 		o(&c)

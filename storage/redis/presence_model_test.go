@@ -143,6 +143,7 @@ func (m *truth) live(t *testing.T, user string, seed uint64, nodes map[string]*S
 }
 
 func TestRedisEqualsTheTruth(t *testing.T) {
+	t.Parallel()
 	for name, faults := range map[string][]func(*testing.T, *redistest.Server){
 		"healthy": nil,
 		"scripts forgotten": {func(t *testing.T, s *redistest.Server) {
@@ -166,6 +167,7 @@ func TestRedisEqualsTheTruth(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			nodes := map[string]*Store{
 				"a": openNode(t, server, "a", impatient, shortLease), "b": openNode(t, server, "b", impatient, shortLease),
@@ -177,7 +179,7 @@ func TestRedisEqualsTheTruth(t *testing.T) {
 				group.Go(func() {
 					// More than once, so that faults meet people at every stage.
 					for round := range uint64(4) {
-						users[i].live(t, fmt.Sprint("u", i), uint64(i)*100+round, nodes, 100)
+						users[i].live(t, fmt.Sprint("u", i), uint64(i)*100+round, nodes, 60)
 						if round < uint64(len(faults)) && i == 0 {
 							faults[round](t, server)
 						}

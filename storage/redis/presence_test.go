@@ -15,6 +15,7 @@ import (
 )
 
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	storagetest.Presence(t, func(t *testing.T) storage.Presence {
@@ -26,6 +27,7 @@ func TestPresence(t *testing.T) {
 }
 
 func TestPresenceNodes(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	storagetest.PresenceNodes(t, func(t *testing.T) (a, b storage.Presence, nameOfB string) {
@@ -37,6 +39,7 @@ func TestPresenceNodes(t *testing.T) {
 }
 
 func TestSetRefusesUnknownShow(t *testing.T) {
+	t.Parallel()
 	s := openNode(t, redistest.Start(t), "n1")
 	for _, show := range []storage.Show{-1, 4, 257, math.MaxInt} {
 		if _, err := s.Set(t.Context(), say("ann", "c", show), []string{"p"}); !errors.Is(err, storage.ErrInvalid) {
@@ -47,6 +50,7 @@ func TestSetRefusesUnknownShow(t *testing.T) {
 
 // Times that a script's numbers cannot hold keep their order as far as they go.
 func TestTimesFarAway(t *testing.T) {
+	t.Parallel()
 	s := openNode(t, redistest.Start(t), "n1")
 	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 	for i, tt := range []struct {
@@ -74,6 +78,7 @@ func TestTimesFarAway(t *testing.T) {
 }
 
 func TestUserOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	a, b := openNode(t, server, "a"), openNode(t, server, "b")
@@ -118,6 +123,7 @@ func TestUserOnTwoNodes(t *testing.T) {
 
 // Callers that come at once share round trips, and each gets its own answer.
 func TestCallsShareRoundTrips(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server, "n1")
 	mustSet(t, s, "ann", "1", storage.Online, "p")

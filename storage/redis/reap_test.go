@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"rollcall/internal/redistest"
@@ -27,16 +28,28 @@ func forgetLease(t *testing.T, server *redistest.Server, node string) {
 }
 
 func TestReap(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a, b := openNode(t, server, "a"), openNode(t, server, "b")
 	mustSet(t, b, "ann", "1", storage.Busy, "p1")
 	want := dump(t, server.Client(t))
-	for i := range 2500 {
-		if i%5 == 0 {
-			mustSet(t, a, fmt.Sprint("u", i), "2", storage.Offline, "p2")
+	var group sync.WaitGroup
+	set := func(user, conn string, show storage.Show, projects ...string) {
+		if _, err := a.Set(t.Context(), say(user, conn, show), projects); err != nil {
+			t.Error(err)
 		}
-		mustSet(t, a, fmt.Sprint("u", i), "1", storage.Online, fmt.Sprint("p", i/50), "all")
 	}
+	for i := range 50 {
+		group.Go(func() {
+			for u := i; u < 2500; u += 50 {
+				if u%5 == 0 {
+					set(fmt.Sprint("u", u), "2", storage.Offline, "p2")
+				}
+				set(fmt.Sprint("u", u), "1", storage.Online, fmt.Sprint("p", u/50), "all")
+			}
+		})
+	}
+	group.Wait()
 	// ann is on both; what a said counts no longer.
 	if got := mustSet(t, a, "ann", "1", storage.Leave, "p1"); got.New != storage.Leave {
 		t.Fatalf("ann is %d", got.New)
@@ -61,6 +74,7 @@ func TestReap(t *testing.T) {
 // A node that others took for dead while it lived asserts everything again, and its
 // commands on the way are refused, so that nobody stays online for ever.
 func TestReapedWhileAlive(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a, b := openNode(t, server, "a"), openNode(t, server, "b")
 	for i := range 20 {
@@ -82,6 +96,7 @@ func TestReapedWhileAlive(t *testing.T) {
 
 // A reaping that is overtaken by the node's return stops.
 func TestReapingStopsWhenTheNodeIsBack(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a, b := openNode(t, server, "a"), openNode(t, server, "b")
 	mustSet(t, a, "ann", "1", storage.Online, "p1")
@@ -102,6 +117,7 @@ func TestReapingStopsWhenTheNodeIsBack(t *testing.T) {
 }
 
 func TestStartRemovesLeftovers(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a := openNode(t, server, "a")
 	for i := range 30 {
@@ -117,6 +133,7 @@ func TestStartRemovesLeftovers(t *testing.T) {
 }
 
 func TestCloseRemovesRows(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a := openNode(t, server, "a")
 	mustSet(t, a, "ann", "1", storage.Online, "p1")
@@ -131,6 +148,7 @@ func TestCloseRemovesRows(t *testing.T) {
 
 // A process that lost its name to a later one leaves that one's rows alone.
 func TestCloseLeavesASuccessorAlone(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	old := openNode(t, server, "a")
 	mustSet(t, old, "ann", "1", storage.Online, "p1")
@@ -143,4 +161,27 @@ func TestCloseLeavesASuccessorAlone(t *testing.T) {
 	}
 	holds(t, server.Client(t), want)
 	mustSet(t, successor, "bob", "1", storage.Online)
+}
+
+// A node that comes late to a reaping has nothing to do.
+func TestReapedNodeIsNotReapedAgain(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	dead, k := idleKeeper(t, s, "dead"), idleKeeper(t, s, "a")
+	if err := dead.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if mine, err := k.reaper(t.Context(), "dead"); !mine || err != nil {
+		t.Fatalf("%v, %v: want the right", mine, err)
+	}
+	forgetLease(t, s, "dead")
+	if err := k.reaped(t.Context(), "dead", dead.epoch, true); err != nil {
+		t.Fatal(err)
+	}
+	if mine, err := k.reaper(t.Context(), "dead"); mine || err != nil {
+		t.Errorf("%v, %v: want nothing to do", mine, err)
+	}
+	if n, err := s.Client(t).Exists(t.Context(), "wt_reap:dead").Result(); n != 0 || err != nil {
+		t.Errorf("%d locks left, %v", n, err)
+	}
 }

@@ -13,6 +13,7 @@ import (
 )
 
 func TestReconcile(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		damage [][]any // commands
@@ -52,6 +53,7 @@ func TestReconcile(t *testing.T) {
 		{"indexes", [][]any{{"DEL", "wt_nodesess:a"}, {"DEL", "wt_nodeprojs:a"}}, repairs{nodes: 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			client := server.Client(t)
 			metrics := prometheus.NewRegistry()
@@ -86,6 +88,7 @@ func TestReconcile(t *testing.T) {
 
 // Reconciling beside live calls finds nothing, because nothing is wrong.
 func TestReconcileBesideCalls(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	nodes := []*Store{openNode(t, server, "a"), openNode(t, server, "b")}
 	done := make(chan struct{})
@@ -130,6 +133,7 @@ func TestReconcileBesideCalls(t *testing.T) {
 }
 
 func TestReconcileRunsByItself(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	openNode(t, server, "a", func(c *Config) { c.Reconcile = 50 * time.Millisecond })

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -64,13 +65,28 @@ func (s *Store) begin(ctx context.Context, c Config) error {
 	s.keeper, s.bus = k, newBus(s.client, s.own, c, k)
 	s.presence = newPresence(s.client, c, k.failed)
 	s.keeper.start(s.presence)
-	if err := s.clean(ctx); err != nil {
+	if err := s.cleanUntil(ctx); err != nil {
 		err = errors.Join(err, s.presence.close(ctx))
 		s.keeper.stop()
 		err = errors.Join(err, s.keeper.leave(context.WithoutCancel(ctx)))
 		return fmt.Errorf("redis: cleaning up after the last process: %w", err)
 	}
 	return nil
+}
+
+// cleanUntil cleans up as soon as Redis can be written, at the end of ctx at the latest.
+func (s *Store) cleanUntil(ctx context.Context) error {
+	for {
+		err := s.clean(ctx)
+		if err == nil || !errors.Is(err, storage.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(probeAfter(s.keeper.every)):
+		}
+	}
 }
 
 // Close stops what runs in the background, removes this node's rows and gives the

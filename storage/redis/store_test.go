@@ -13,6 +13,7 @@ import (
 )
 
 func TestBus(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	storagetest.Bus(t, func(t *testing.T, name string) storage.Bus { return open(t, config(t, s, name)) })
 }

@@ -238,7 +238,7 @@ func presenceRandom(t *testing.T, open func(t *testing.T) storage.Presence) {
 				rev = got.Rev
 				return nil
 			}
-			for i := range 1000 {
+			for i := range 500 {
 				if err := w.step(t); err != nil {
 					t.Fatalf("call %d: %v", i, err)
 				}
