@@ -542,6 +542,20 @@ func TestNodeIsKilled(t *testing.T) {
 	})
 }
 
+// A node that stops takes its people along at once: there is no grace period.
+func TestNodeStops(t *testing.T) {
+	scattered(t, grace, func(t *testing.T, n *nodes, a, b, c *node) {
+		bob, alice := online(a, "bob/web"), online(b, "alice/web")
+		drain(bob, alice)
+		b.Stop()
+		synctest.Wait()
+		bob.Expect(gone("alice", "bob", 0))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		bob.ExpectNothing()
+	})
+}
+
 // What was lost is asked for again: only what is different is told.
 func TestNewsAreLost(t *testing.T) {
 	scattered(t, 0, func(t *testing.T, n *nodes, a, b, c *node) {

@@ -183,7 +183,7 @@ func (c *community) list(ctx context.Context, project string) (
 	c.sawRev(rev)
 	rev = r.log.answer(epoch, rev)
 	list = c.byID(list)
-	if c.m.clustered {
+	if c.m.clustered && r.id != "" {
 		r.doubt(list)
 	}
 	return list, rev, r.log.since, nil
