@@ -54,6 +54,7 @@ type Module struct {
 	clustered   bool                  // there may be other nodes
 	communities map[string]*community // by virtual host
 	failures    *prometheus.CounterVec
+	outage      outage
 }
 
 var (
@@ -148,6 +149,13 @@ func (m *Module) of(j jid.JID) *community { return m.communities[j.Domain()] }
 // failed counts and logs a store call that did not work out.
 func (m *Module) failed(call string, err error, about ...any) {
 	m.failures.WithLabelValues(call).Inc()
+	silent, ok := m.outage.log(err, time.Now())
+	if !ok {
+		return
+	}
+	if silent > 0 {
+		about = append(about, "not_logged", silent)
+	}
 	m.host.Log().Error("store call failed", append(about, "call", call, "err", err)...)
 }
 
