@@ -28,3 +28,24 @@ func newNodeMetrics(reg prometheus.Registerer) (nodeMetrics, error) {
 	}
 	return m, errors.Join(reg.Register(m.up), reg.Register(m.nodes), reg.Register(m.outages))
 }
+
+// registered remembers what it registered, so that an Open that failed leaves nothing.
+type registered struct {
+	prometheus.Registerer
+	all []prometheus.Collector
+}
+
+// Register implements prometheus.Registerer.
+func (r *registered) Register(c prometheus.Collector) error {
+	err := r.Registerer.Register(c)
+	if err == nil {
+		r.all = append(r.all, c)
+	}
+	return err
+}
+
+func (r *registered) undo() {
+	for _, c := range r.all {
+		r.Unregister(c)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rollcall/internal/redistest"
 	"rollcall/storage"
 	"rollcall/storage/redis"
@@ -229,4 +231,39 @@ func TestOpenCleansUpInTime(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("Open does not return")
 	}
+}
+
+// Figures that cannot be told end the start, before anything is taken.
+func TestOpenRefusesTakenMetrics(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	c := config(t, s, "a")
+	for _, name := range []string{"rollcall_redis_up", "rollcall_redis_scripts_total"} {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: "Somebody else's."}))
+		c.Metrics = reg
+		if store, err := redis.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("Open: %v, want an error about %s", err, name)
+			if err == nil {
+				closeStore(t, store)
+			}
+		}
+	}
+	if n, err := s.Client(t).Exists(t.Context(), "wt_node:a").Result(); n != 0 || err != nil {
+		t.Errorf("%d leases, %v: want none", n, err)
+	}
+}
+
+// An Open that failed can be repeated.
+func TestOpenAgainWithMetrics(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	c := config(t, s, "a")
+	c.Metrics = prometheus.NewRegistry()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := redis.Open(ended, c); err == nil {
+		t.Fatal("Open although its context has ended")
+	}
+	open(t, c)
 }

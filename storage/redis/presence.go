@@ -81,17 +81,13 @@ var (
 
 // newPresence starts a presence that is closed to Redis until up, lost or clean.
 // failing must not block; after it has been called, up or lost follows.
-func newPresence(client redis.UniversalClient, c Config, failing func(error)) *presence {
+func newPresence(client redis.UniversalClient, c Config, m *presenceMetrics, failing func(error)) *presence {
 	p := &presence{
 		client: client, names: c.Keys.names(), node: c.Node, process: rand.Text(),
 		timeout: c.Timeout, patience: patience(c), every: c.Reconcile, pauses: c.pauses,
-		failing: failing, log: c.Log,
+		failing: failing, log: c.Log, metrics: m,
 		scripts: newScripts(), now: time.Now,
 		wake: make(chan struct{}, 1), news: make(chan struct{}), mirror: newMirror(),
-	}
-	var err error
-	if p.metrics, err = newPresenceMetrics(c.Metrics); err != nil {
-		p.log.Error("redis presence is not measured", "error", err)
 	}
 	p.life, p.cancel = context.WithCancel(context.Background())
 	p.work.Go(p.run)

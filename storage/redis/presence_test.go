@@ -153,3 +153,46 @@ func TestCallsShareRoundTrips(t *testing.T) {
 		t.Errorf("%d users online, %v", len(users), err)
 	}
 }
+
+// What one node learned of memberships is not undone by another that asserts what it
+// knew before.
+func TestLastKnowledgeOfMembershipsCounts(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := openNode(t, server, "a"), openNode(t, server, "b")
+	mustSet(t, a, "ann", "1", storage.Online, "p1")
+	mustSet(t, b, "ann", "1", storage.Busy, "p1")
+	if err := errors.Join(b.Leave(t.Context(), "ann", "p1"), b.Join(t.Context(), "ann", "p2")); err != nil {
+		t.Fatal(err)
+	}
+	check := func(what, want string) {
+		t.Helper()
+		got := dump(t, server.Client(t))
+		if got["wt_user_projs:ann"] != want {
+			t.Errorf("%s: projects %q, want %q", what, got["wt_user_projs:ann"], want)
+		}
+		for _, p := range []string{"p1", "p2"} {
+			if in := got["wt_proj_online_users:"+p] == "ann"; in != (p == want) {
+				t.Errorf("%s: ann in %s: %v", what, p, in)
+			}
+		}
+	}
+	a.lost(t.Context())
+	check("a asserted what it knew", "p2")
+	if err := server.Client(t).FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.lost(t.Context())
+	a.lost(t.Context())
+	check("b first, then a", "p2")
+	if err := server.Client(t).FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	a.lost(t.Context())
+	b.lost(t.Context())
+	check("a first, then b", "p2")
+	if err := errors.Join(a.Leave(t.Context(), "ann", "p1"), a.Join(t.Context(), "ann", "p2")); err != nil {
+		t.Fatal(err)
+	}
+	check("a learned of it", "p2")
+}

@@ -47,7 +47,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	cs := newConns()
 	s := &Store{client: newPool(c, 0, cs), own: newPool(c, keeperPool, newConns()), conns: cs}
+	registered := &registered{Registerer: c.Metrics}
+	if c.Metrics != nil {
+		c.Metrics = registered
+	}
 	if err := s.begin(ctx, c); err != nil {
+		registered.undo()
 		return nil, errors.Join(err, s.closeClients())
 	}
 	return s, nil
@@ -56,14 +61,18 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) begin(ctx context.Context, c Config) error {
 	k, err := newKeeper(s.own, c)
 	if err != nil {
-		return err
+		return fmt.Errorf("redis: metrics: %w", err)
+	}
+	metrics, err := newPresenceMetrics(c.Metrics)
+	if err != nil {
+		return fmt.Errorf("redis: metrics: %w", err)
 	}
 	k.moved = s.conns.cut
 	if err := k.take(ctx); err != nil {
 		return err
 	}
 	s.keeper, s.bus = k, newBus(s.client, s.own, c, k)
-	s.presence = newPresence(s.client, c, k.failed)
+	s.presence = newPresence(s.client, c, metrics, k.failed)
 	s.keeper.start(s.presence)
 	if err := s.cleanUntil(ctx); err != nil {
 		err = errors.Join(err, s.presence.close(ctx))
