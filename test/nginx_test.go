@@ -26,6 +26,7 @@ import (
 
 	"rollcall/cmd/rollcall/app"
 	"rollcall/conf"
+	"rollcall/internal/redistest"
 	"rollcall/server"
 	"rollcall/test/chaos/boshclient"
 )
@@ -347,6 +348,21 @@ func TestNginxStrophe(t *testing.T) {
 	a := startForClients(t, behindNginx)
 	_, http := a.Addresses()
 	strophe(t, startNginx(t, http[0]))
+}
+
+// TestNginxStropheNodes is strophe.js with two servers on one Redis behind nginx: its
+// pages are on both.
+func TestNginxStropheNodes(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	onRedis := func(name string) func(*conf.Config) {
+		return func(c *conf.Config) {
+			c.Storage.Presence, c.Storage.Redis.Addresses, c.Cluster.Node = conf.PresenceRedis, []string{redis.Addr()}, name
+		}
+	}
+	_, first := startForClients(t, behindNginx, onRedis("one")).Addresses()
+	_, second := startForClients(t, behindNginx, onRedis("two")).Addresses()
+	strophe(t, startNginx(t, first[0], second[0]))
 }
 
 // TestNginxReload is what TestStropheReload is, through nginx.
