@@ -321,15 +321,21 @@ func TestModelConcurrent(t *testing.T) {
 	})
 }
 
+// lock is a mutex that lets a bubble's time go on: whoever holds it may wait for a timer.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
+
 // commotion lets every resource and the directory act at the same time.
 func (l *life) commotion(seed uint64) {
 	var wg sync.WaitGroup
-	var mu sync.Mutex // of the model, and of logins
+	mu := make(lock, 1) // of the model, and of logins
 	for i, user := range modelUsers {
 		for k, resource := range []string{"web", "phone"} {
 			rng := rand.New(rand.NewPCG(seed, uint64(l.rng.Int())))
 			host := l.hosts[i%len(l.hosts)]
-			wg.Go(func() { l.slot(&mu, rng, user, host, resource, 2*k) })
+			wg.Go(func() { l.slot(mu, rng, user, host, resource, 2*k) })
 		}
 	}
 	rng := rand.New(rand.NewPCG(seed, uint64(l.rng.Int())))
@@ -349,7 +355,7 @@ func (l *life) commotion(seed uint64) {
 
 // slot leads one resource's life. Its priority is never another slot's, so that
 // the order in which two resources speak decides nothing.
-func (l *life) slot(mu *sync.Mutex, rng *rand.Rand, user, host, resource string, priority int) {
+func (l *life) slot(mu lock, rng *rand.Rand, user, host, resource string, priority int) {
 	mu.Lock()
 	i := slices.IndexFunc(l.lines, func(x *line) bool {
 		return x.client != nil && x.bare == user+"@"+host && strings.HasSuffix(x.full, "/"+resource)
