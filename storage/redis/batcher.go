@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -107,7 +106,7 @@ func (p *presence) send(calls []*call) {
 	}
 }
 
-// answered takes the answers to calls, and returns why Redis may be away.
+// answered takes the answers to calls, and returns why the keeper has to look.
 func (p *presence) answered(calls []*call, cmds []*redis.Cmd) (failure error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,10 +120,11 @@ func (p *presence) answered(calls []*call, cmds []*redis.Cmd) (failure error) {
 		}
 		p.missed(c)
 		if errors.Is(c.err, storage.ErrUnavailable) {
-			failure = cmp.Or(failure, c.err)
-			// An older fence was refused: Redis is open again since.
+			// An older fence was refused: Redis is open again since. While it is not,
+			// somebody has asked already.
 			if p.open && c.args[0] == p.fence {
-				p.suspect(c.err)
+				failure = c.err
+				p.suspect(failure)
 			}
 			if p.worthwhile(c) {
 				kept = append(kept, c)

@@ -149,3 +149,34 @@ func TestLostStaysLost(t *testing.T) {
 	settled(t, s)
 	holds(t, server.Client(t), want)
 }
+
+// Calls that a new fence refuses are made again under it, and are no reason to ask for
+// another one: under load that would never end.
+func TestRefusedByTheFenceAlone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := openNode(t, server, "n1")
+	p := s.presence
+	var asked atomic.Int64
+	p.mu.Lock()
+	failing := p.failing
+	p.failing = func(err error) {
+		t.Logf("asked for: %v", err)
+		asked.Add(1)
+		failing(err)
+	}
+	p.mu.Unlock()
+	stop := load(t, s, 20, func(what string, took time.Duration) {
+		// While everything is written again queries are answered from what is known.
+		if what == "Set" {
+			t.Errorf("%s failed after %v", what, took)
+		}
+	})
+	for range 20 {
+		p.lost(t.Context())
+	}
+	stop()
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the keeper was asked %d times", n)
+	}
+}
