@@ -68,7 +68,7 @@ func (c Config) withDefaults() (Config, error) {
 	case !regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`).MatchString(c.Node):
 		return c, fmt.Errorf("redis: node name %q: want 1 to 64 letters, digits, dots, dashes and underscores", c.Node)
 	}
-	return c, nil
+	return c, c.Keys.apart()
 }
 
 func fill[T comparable](v *T, value T) {

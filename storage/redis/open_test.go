@@ -26,6 +26,9 @@ func TestOpenRefuses(t *testing.T) {
 		"strange node":     func(c *redis.Config) { c.Node = "a|b" },
 		"too long a node":  func(c *redis.Config) { c.Node = strings.Repeat("a", 65) },
 		"a node of spaces": func(c *redis.Config) { c.Node = "a b" },
+		"keys of one name": func(c *redis.Config) { c.Keys = redis.Keys{OnlineUsers: "x:", Presence: "x:"} },
+		"a key in others":  func(c *redis.Config) { c.Keys.Presence = "wt_" },
+		"others in a key":  func(c *redis.Config) { c.Keys.OnlineUsers = "wt_sess:online:" },
 	} {
 		c := redis.Config{Addresses: []string{"127.0.0.1:1"}, Node: "a"}
 		change(&c)

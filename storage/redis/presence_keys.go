@@ -1,5 +1,11 @@
 package redis
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // names are the names of all keys that presence is kept in. docs/redis-keys.md
 // describes them.
 type names struct {
@@ -22,4 +28,21 @@ func (k Keys) names() names {
 		nodeUsers: k.Prefix + "nodesess:", nodeProjs: k.Prefix + "nodeprojs:", fence: k.Prefix + "fence:",
 		lease: k.Prefix + "node:", nodes: k.Prefix + "nodes", rev: k.Prefix + "rev",
 	}
+}
+
+// apart refuses names under which one key could be two things.
+func (k Keys) apart() error {
+	n := k.names()
+	families := []string{
+		n.online, n.state, n.rows, n.projects, n.nodesOf, n.nodeUsers, n.nodeProjs, n.fence, n.lease,
+		k.Prefix + "boot:", k.Prefix + "reap:",
+	}
+	for i, a := range families[:2] {
+		for _, b := range slices.Concat(families[i+1:], []string{n.nodes, n.rev, k.Prefix + "epoch"}) {
+			if strings.HasPrefix(b, a) || slices.Contains(families, b) && strings.HasPrefix(a, b) {
+				return fmt.Errorf("redis: keys that begin with %q and with %q cannot be told apart", a, b)
+			}
+		}
+	}
+	return nil
 }
