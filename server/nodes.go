@@ -246,7 +246,7 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 	case itemOwnProbe:
 		err = n.takeOwnProbe(b, p, r)
 	case itemPresence:
-		err = n.takePresence(b, r)
+		err = n.takePresence(b, p, r)
 	case itemModule:
 		if m := (*n.peersOf.Load())[r.String()]; m != nil {
 			m.Told(b, p.Name(), r.Rest())

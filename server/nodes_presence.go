@@ -170,15 +170,37 @@ func (n *nodes) tell(b *Batch, p *Presence, to jid.JID) {
 	}
 }
 
-func (n *nodes) takePresence(b *Batch, r *packed.Reader) error {
+func (n *nodes) takePresence(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 	to, err := jid.Parse(r.String())
 	if err != nil {
 		return err
 	}
-	p, err := UnpackPresence(r)
+	said, err := UnpackPresence(r)
 	if err != nil {
 		return err
 	}
-	n.srv.tellHere(b, p, to)
+	n.noteDirected(p, said, to)
+	n.srv.tellHere(b, said, to)
 	return nil
+}
+
+// noteDirected remembers whom a connection to a node directed its presence to, so that
+// they can be told when it ends without a word.
+func (n *nodes) noteDirected(p *cluster.Peer, said *Presence, to jid.JID) {
+	all := n.routes.of(said.JID.Bare())
+	i := slices.IndexFunc(all, func(r route) bool { return r.peer == p && r.full == said.JID })
+	if i < 0 {
+		return
+	}
+	n.routes.change(said.JID.Bare(), p, all[i].conn, func(was *route) (route, bool) {
+		if was == nil {
+			return route{}, false
+		}
+		now := *was
+		now.directed = slices.DeleteFunc(slices.Clone(was.directed), func(j jid.JID) bool { return j == to })
+		if said.Available && len(now.directed) < n.srv.cfg.Limits.Directed {
+			now.directed = append(now.directed, to)
+		}
+		return now, true
+	})
 }

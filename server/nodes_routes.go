@@ -117,7 +117,7 @@ func (n *nodes) takeRoutes(b *Batch, p *cluster.Peer, r *packed.Reader) error {
 		var went route
 		n.routes.change(full.Bare(), p, now.conn, func(was *route) (route, bool) {
 			if was != nil {
-				now.arrival, now.told = was.arrival, was.told
+				now.arrival, now.told, now.directed = was.arrival, was.told, was.directed
 				came = came && !was.available
 			}
 			if !now.available {
@@ -179,9 +179,13 @@ func (n *nodes) forget(b *Batch, r *route) {
 	}
 }
 
-// forgetAll forgets the routes of a node that are stale.
+// forgetAll forgets the routes of a node that are stale. Nobody else takes back what they
+// directed to addresses here.
 func (n *nodes) forgetAll(b *Batch, p *cluster.Peer, stale func(*route) bool) {
 	for _, r := range n.routes.drop(p, stale) {
 		n.forget(b, &r)
+		for _, to := range r.directed {
+			n.srv.tellHere(b, Unavailable(r.full, time.Now()), to)
+		}
 	}
 }

@@ -180,6 +180,25 @@ func TestDirectedPresenceBetweenNodes(t *testing.T) {
 	bob.Expect("<presence type='unavailable' from='{alice}' to='{bob}'/>")
 }
 
+// Directed presence of those who went with their node is taken back, once.
+func TestDirectedPresenceOfTheDead(t *testing.T) {
+	hub := memory.NewHub()
+	nodes := nodesOf(t, hub, servertest.Options{}, "a", "b")
+	alice, bob := nodes[0].Login("alice/web"), nodes[1].Online("bob/web")
+	meet(t, alice, bob)
+	for _, show := range []string{"chat", "dnd"} {
+		alice.Send("<presence to='bob@example.com'><show>" + show + "</show></presence>")
+		bob.Expect("<presence from='{alice}' to='{bob}'><show>" + show + "</show></presence>")
+	}
+	alice.Send("<presence to='bob@example.com/web'/><presence type='unavailable' to='bob@example.com/web'/>")
+	bob.Expect("<presence from='{alice}' to='{bob}'/>")
+	bob.Expect("<presence type='unavailable' from='{alice}' to='{bob}'/>")
+	hub.Kill("a")
+	hub.Expire("a")
+	bob.Expect("<presence type='unavailable' from='{alice}' to='{bob}'/>")
+	bob.ExpectNothing()
+}
+
 func TestResourceConflictBetweenNodes(t *testing.T) {
 	for policy, check := range map[conf.ResourceConflict]func(t *testing.T, old, young *servertest.Client){
 		conf.ConflictReplace: func(t *testing.T, old, young *servertest.Client) {

@@ -25,6 +25,8 @@ type route struct {
 	// told is the time of the presence that the user's resources here know; 0 when they
 	// take the connection for unavailable.
 	told int64
+	// directed are the addresses here that the connection directed its presence to.
+	directed []jid.JID
 }
 
 // takesBare reports whether messages to the bare address go to the connection.
