@@ -171,13 +171,11 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 	if p.Available {
 		s.arrived()
 		s.presence.Store(p)
-		s.srv.nodes.update(b, s)
 	} else if s.srv.nodes.tookOver(s) {
 		s.presence.Store(nil)
 		s.srv.nodes.update(b, s)
 		return
 	}
-	s.srv.nodes.tellOwn(b, s, p)
 	for _, other := range s.srv.registry.of(s.jid.Bare()) {
 		state := other.Presence()
 		if state == nil {
@@ -188,10 +186,16 @@ func (s *Session) tellOwn(b *Batch, p *Presence, newcomer bool) {
 			b.SendPresence(s, state, nil)
 		}
 	}
-	if !p.Available {
-		s.presence.Store(nil)
+	// What other nodes answer comes after the echo. They learn that a session is there
+	// before what it says, and that it is not after its last word.
+	if p.Available {
 		s.srv.nodes.update(b, s)
+		s.srv.nodes.tellOwn(b, s, p)
+		return
 	}
+	s.presence.Store(nil)
+	s.srv.nodes.tellOwn(b, s, p)
+	s.srv.nodes.update(b, s)
 }
 
 // tellOwnHere tells the user's available resources at this node.
