@@ -2,7 +2,7 @@
 # what is missing and runs everything.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME   ?= 50000x
+FUZZTIME   ?= 20000x
 # How much make chaos does; SEED chooses another run of bad luck.
 MESSAGES   ?= 100000
 PAIRS      ?= 10000
