@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rollcall/internal/testkit"
 )
 
 // patience is how long a server may take to say where it listens.
@@ -79,7 +81,14 @@ func (s *Server) Kill() {
 
 // Suspend stops the server without closing anything: connections stand, and the kernel
 // takes new ones, but nobody answers.
-func (s *Server) Suspend() { s.t.Helper(); s.signal(syscall.SIGSTOP) }
+func (s *Server) Suspend() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	// The signal is on its way when it was sent.
+	if err := testkit.Stopped(s.process.Process.Pid); err != nil {
+		s.t.Fatalf("mongotest: %v", err)
+	}
+}
 
 // Resume undoes Suspend.
 func (s *Server) Resume() { s.t.Helper(); s.signal(syscall.SIGCONT) }

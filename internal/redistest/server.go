@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/testkit"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -245,7 +247,16 @@ func (s *Server) Kill() {
 
 // Suspend lets the server stand still (SIGSTOP): it takes connections and answers
 // nothing, until Resume.
-func (s *Server) Suspend() { s.t.Helper(); s.signal(syscall.SIGSTOP) }
+func (s *Server) Suspend() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The signal is on its way when it was sent.
+	if err := testkit.Stopped(s.proc.cmd.Process.Pid); err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // Resume lets it go on (SIGCONT).
 func (s *Server) Resume() { s.t.Helper(); s.signal(syscall.SIGCONT) }
