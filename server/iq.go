@@ -122,6 +122,18 @@ func (s *Session) serveIQ(st *Stanza) {
 	// they came is all there is to know.
 }
 
+// routeIQ hands an iq to the full address it is for (RFC 6121 section 8.5.3.2.3).
+func (srv *Server) routeIQ(st *Stanza, to jid.JID) {
+	if target := srv.registry.get(to); target != nil {
+		srv.forward(st, target)
+		return
+	}
+	if p, ok := st.route(to); ok && st.forwardTo(p, to) {
+		return
+	}
+	st.Reply(Error(stanza.ServiceUnavailable, ""))
+}
+
 // answer finds the handler of a request to the server and sends what it says.
 func (s *Session) answer(st *Stanza, d *domain) {
 	iq := &IQ{Stanza: st, Space: string(st.Element.ChildSpace), Name: string(st.Element.ChildLocal)}

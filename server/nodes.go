@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -283,12 +284,9 @@ func (n *nodes) Returned(p *cluster.Peer, items []cluster.Item) {
 // post queues b.item for another node.
 func (b *Batch) post(p *cluster.Peer, kind byte) bool {
 	ok := p.Post(kind, b.item)
-	for _, known := range b.peers {
-		if known == p {
-			return ok
-		}
+	if !slices.Contains(b.peers, p) {
+		b.peers = append(b.peers, p)
 	}
-	b.peers = append(b.peers, p)
 	return ok
 }
 
@@ -330,18 +328,9 @@ func (n *nodes) later(r *route, s *Session) bool {
 // others returns the nodes where a user has connections that fit, in no order.
 func (n *nodes) others(bare jid.JID, fits func(*route) bool) (peers []*cluster.Peer) {
 	for _, r := range n.routes.of(bare) {
-		if fits(&r) && !containsPeer(peers, r.peer) {
+		if fits(&r) && !slices.Contains(peers, r.peer) {
 			peers = append(peers, r.peer)
 		}
 	}
 	return peers
-}
-
-func containsPeer(list []*cluster.Peer, p *cluster.Peer) bool {
-	for _, x := range list {
-		if x == p {
-			return true
-		}
-	}
-	return false
 }

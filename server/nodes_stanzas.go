@@ -3,8 +3,6 @@ package server
 import (
 	"slices"
 
-	"mellium.im/xmpp/stanza"
-
 	"rollcall/internal/jid"
 	"rollcall/internal/ns"
 	"rollcall/internal/packed"
@@ -175,19 +173,6 @@ func (n *nodes) taken(bare jid.JID, but *cluster.Peer) bool {
 	})) > 0
 }
 
-// sendHere queues an encoded stanza for each of a user's connections to this node that
-// messages to the bare address go to.
-func (srv *Server) sendHere(b *Batch, bare jid.JID, data []byte) (n int) {
-	for _, s := range srv.registry.of(bare) {
-		if p := s.Presence(); p != nil && p.Priority >= 0 {
-			s.copies.Add(1)
-			b.Send(s, data)
-			n++
-		}
-	}
-	return n
-}
-
 // Fanout is a message that goes to many users: encoded once, only the address differs.
 type Fanout struct{ head, tail []byte }
 
@@ -251,16 +236,4 @@ func (n *nodes) takeEach(b *Batch, r *packed.Reader) error {
 		n.srv.sendHere(b, bare, b.buf)
 	}
 	return nil
-}
-
-// routeIQ hands an iq to the full address it is for (RFC 6121 section 8.5.3.2.3).
-func (srv *Server) routeIQ(st *Stanza, to jid.JID) {
-	if target := srv.registry.get(to); target != nil {
-		srv.forward(st, target)
-		return
-	}
-	if p, ok := st.route(to); ok && st.forwardTo(p, to) {
-		return
-	}
-	st.Reply(Error(stanza.ServiceUnavailable, ""))
 }

@@ -130,3 +130,16 @@ func (srv *Server) deliverAsIs(st *Stanza) {
 	st.Batch.buf = st.Append(st.Batch.buf[:0], st.From, st.To)
 	srv.deliver(st.Batch, st.To, st.Batch.buf)
 }
+
+// sendHere queues an encoded stanza for each of a user's connections to this node that
+// messages to the bare address go to.
+func (srv *Server) sendHere(b *Batch, bare jid.JID, data []byte) (n int) {
+	for _, s := range srv.registry.of(bare) {
+		if p := s.Presence(); p != nil && p.Priority >= 0 {
+			s.copies.Add(1)
+			b.Send(s, data)
+			n++
+		}
+	}
+	return n
+}
