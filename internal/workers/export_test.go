@@ -1,4 +1,8 @@
 package workers
 
 // Idle is how many workers wait for a job.
-func Idle(p *Pool) int { return int(p.idle.Load()) }
+func Idle(p *Pool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle)
+}

@@ -39,6 +39,7 @@ func TestKeepsFew(t *testing.T) {
 		for range 50 {
 			p.Run(job(func() { <-release }))
 		}
+		synctest.Wait() // all run at once
 		close(release)
 		synctest.Wait()
 		if n := workers.Idle(p); n != 3 {
@@ -89,4 +90,21 @@ func BenchmarkRun(b *testing.B) {
 		p.Run(j)
 		<-done
 	}
+}
+
+// A burst is what a poller brings: many short jobs at once.
+func BenchmarkBurst(b *testing.B) {
+	p := workers.New(8)
+	defer p.Close()
+	var all sync.WaitGroup
+	j := job(func() { all.Done() })
+	b.ReportAllocs()
+	for b.Loop() {
+		all.Add(64)
+		for range 64 {
+			p.Run(j)
+		}
+		all.Wait()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(64*b.N), "ns/job")
 }
