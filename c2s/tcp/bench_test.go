@@ -3,12 +3,7 @@
 package tcp_test
 
 import (
-	"bytes"
 	"crypto/tls"
-	"fmt"
-	"io"
-	"net"
-	"os"
 	"strings"
 	"testing"
 
@@ -74,49 +69,25 @@ func BenchmarkIdle(b *testing.B) {
 func idle(b *testing.B, o options) {
 	h := start(b, o)
 	testkit.Idle(b, func(n int) (leave func()) {
-		end := testkit.Clients(b, fmt.Sprintf("%s %d %v", h.address, n, o.direct))
-		return func() {
-			end()
-			for range n {
-				h.expectClose("lost")
-			}
-		}
+		return h.clients(b, crowd{Conns: n, TLS: o.direct})
 	})
 }
 
-func TestMain(m *testing.M) { os.Exit(testkit.Main(m, beIdle)) }
+// BenchmarkLogin measures what it costs the process to take a connection and log its
+// client in with PLAIN, and to bind; the clients are in another process.
+func BenchmarkLogin(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { login(b, options{plain: true}) })
+	b.Run("TLS", func(b *testing.B) { login(b, options{plain: true, direct: true}) })
+}
 
-// beIdle logs in as often as it is told.
-func beIdle(about string) (any, error) {
-	var address string
-	var n int
-	var direct bool
-	if _, err := fmt.Sscan(about, &address, &n, &direct); err != nil {
-		return nil, err
-	}
-	conns := make([]net.Conn, n)
-	for i := range conns {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			return nil, err
-		}
-		if direct {
-			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
-		}
-		user := fmt.Sprint("u", i)
-		if _, err := io.WriteString(conn, header+auth64(user)+header+bind("x")); err != nil {
-			return nil, err
-		}
-		var got []byte
-		buf := make([]byte, 4096)
-		for !bytes.Contains(got, []byte("</jid></bind></iq>")) {
-			k, err := conn.Read(buf)
-			got = append(got, buf[:k]...)
-			if err != nil {
-				return nil, fmt.Errorf("%w: %s", err, got)
-			}
-		}
-		conns[i] = conn
-	}
-	return conns, nil
+func login(b *testing.B, o options) {
+	h := start(b, o)
+	h.clients(b, crowd{Conns: 50, TLS: o.direct})() // fills pools
+	b.ReportAllocs()
+	before := testkit.CPUTime(b)
+	b.ResetTimer()
+	leave := h.clients(b, crowd{Conns: b.N, TLS: o.direct})
+	b.StopTimer()
+	b.ReportMetric((testkit.CPUTime(b)-before)*1e6/float64(b.N), "cpu-us/op")
+	leave()
 }

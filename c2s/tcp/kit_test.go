@@ -65,6 +65,8 @@ type options struct {
 	plain  bool // storage of plain passwords, for many logins
 	tap    func(server.TapEvent)
 	panics bool // are to be caught
+	// certificate is used instead of the one that clients trust.
+	certificate *tls.Config
 }
 
 // house is a server with one listener.
@@ -115,6 +117,9 @@ func start(t testing.TB, o options) *house {
 			t.Fatal(err)
 		}
 		c.TLS = h.tls
+		if o.certificate != nil {
+			c.TLS = o.certificate
+		}
 		c.Listener.RequireTLS = true
 	}
 	c.Portable = o.simple

@@ -92,14 +92,40 @@ func BenchmarkIdle(b *testing.B) {
 func idle(b *testing.B, o options) {
 	h := start(b, o)
 	testkit.Idle(b, func(n int) (leave func()) {
-		end := testkit.Clients(b, fmt.Sprintf("%s %d %v", h.address, n, h.cipher))
-		return func() {
-			end()
-			for range n {
-				h.expectClose("lost")
-			}
-		}
+		return h.clients(b, n)
 	})
+}
+
+// clients log in, from another process.
+func (h *house) clients(b *testing.B, n int) (leave func()) {
+	b.Helper()
+	end := testkit.Clients(b, fmt.Sprintf("%s %d %v", h.address, n, h.cipher))
+	return func() {
+		end()
+		for range n {
+			h.expectClose("lost")
+		}
+	}
+}
+
+// BenchmarkLogin measures what it costs the process to take a connection and log its
+// client in with PLAIN, and to bind; the clients are in another process.
+func BenchmarkLogin(b *testing.B) {
+	b.Run("net-http", func(b *testing.B) { login(b, options{Config: pings}) })
+	b.Run("front", func(b *testing.B) { login(b, options{front: true, Config: pings}) })
+	b.Run("front-TLS", func(b *testing.B) { login(b, options{front: true, cipher: true, Config: pings}) })
+}
+
+func login(b *testing.B, o options) {
+	h := start(b, o)
+	h.clients(b, 50)() // fills pools
+	b.ReportAllocs()
+	before := testkit.CPUTime(b)
+	b.ResetTimer()
+	leave := h.clients(b, b.N)
+	b.StopTimer()
+	b.ReportMetric((testkit.CPUTime(b)-before)*1e6/float64(b.N), "cpu-us/op")
+	leave()
 }
 
 func TestMain(m *testing.M) { os.Exit(testkit.Main(m, beIdle)) }
