@@ -24,6 +24,7 @@ func check(c *Config, r *report) {
 	checkMongo(c, r)
 	checkCluster(c, r)
 	checkModules(c, r)
+	checkMemory(c, r)
 }
 
 // between notes a value outside of low to high.

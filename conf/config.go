@@ -29,6 +29,7 @@ type Config struct {
 	Storage   Storage   `yaml:"storage"`
 	Cluster   Cluster   `yaml:"cluster"`
 	Modules   Modules   `yaml:"modules"`
+	Memory    Memory    `yaml:"memory"`
 }
 
 // Log says what is logged and how.
@@ -56,6 +57,8 @@ type Listen struct {
 	TCP     []TCPListener  `yaml:"tcp"`
 	HTTP    []HTTPListener `yaml:"http"`
 	Metrics string         `yaml:"metrics"` // host:port; empty for none
+	// Profiles is a loopback host:port; empty for none.
+	Profiles string `yaml:"profiles"`
 }
 
 // TCPListener accepts XMPP over TCP (RFC 6120).
@@ -318,6 +321,7 @@ func Default() *Config {
 			Time:     Module{Enabled: true},
 			Example:  Example{Greeting: "Hello from rollcall"},
 		},
+		Memory: Memory{GCPercent: 50, GiveBack: true},
 	}
 }
 

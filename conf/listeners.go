@@ -93,6 +93,9 @@ func checkListeners(c *Config, r *report) {
 	if c.Listen.Metrics != "" {
 		ls.address("listen.metrics", c.Listen.Metrics)
 	}
+	if c.Listen.Profiles != "" {
+		ls.profiles("listen.profiles", c.Listen.Profiles)
+	}
 	if c.Storage.SQLite.Passwords == PasswordsPlain && ls.open != "" {
 		r.add("storage.sqlite.passwords", "plain is for tests on one machine, and %s can be reached from others: bind every listener to 127.0.0.1, or write scram", ls.open)
 	}
@@ -117,6 +120,13 @@ func (ls *listeners) address(path, text string) (address, bool) {
 	}
 	ls.byPort[a.port] = append(ls.byPort[a.port], a)
 	return a, true
+}
+
+// profiles are for who runs the server, and asking for them costs it time.
+func (ls *listeners) profiles(path, text string) {
+	if a, ok := ls.address(path, text); ok && !a.loopback() {
+		ls.add(path, "%s can be reached from other machines, which could look into the process and slow it down: bind to 127.0.0.1, and come through an ssh tunnel", quote(text))
+	}
 }
 
 func (ls *listeners) tcp(path string, l *TCPListener) {

@@ -61,6 +61,7 @@ func runDemo(ctx context.Context, out io.Writer, httpPort, tcpPort int) (err err
 	c.Listen.HTTP = []conf.HTTPListener{{Address: fmt.Sprintf("127.0.0.1:%d", httpPort), TLS: conf.TLSNone, BOSH: true, WebSocket: true, HostMeta: true, Demo: true}}
 	c.Listen.Metrics = "127.0.0.1:0"
 	log := newLog(stderr(), c.Log)
+	app.SetUp(c, os.Getenv, log)
 	var users []demo.User
 	for _, u := range demoPeople.users {
 		users = append(users, demo.User{ID: u.ID, Name: u.Name, Password: demoPassword})

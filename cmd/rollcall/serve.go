@@ -32,6 +32,7 @@ func serveCommand() *cobra.Command {
 			return err
 		}
 		log := newLog(stderr(), c.Log)
+		app.SetUp(c, os.Getenv, log)
 		goredis.SetLogger(redisLog{log})
 		o := app.Options{Config: c, Log: log, Getenv: os.Getenv}
 		if *record != "" {

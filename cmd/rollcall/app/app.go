@@ -22,6 +22,7 @@ import (
 	"rollcall/cmd/rollcall/demo"
 	"rollcall/conf"
 	"rollcall/internal/auth"
+	"rollcall/internal/footprint"
 	"rollcall/server"
 	"rollcall/storage/sqlite"
 )
@@ -63,6 +64,7 @@ type App struct {
 	tcp      []net.Addr
 	http     []net.Addr
 	observed net.Addr
+	profiled net.Addr
 }
 
 // closer ends one listener and what it accepted.
@@ -94,6 +96,13 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	if err := a.startCore(ctx); err != nil {
 		return a, err
+	}
+	if o.Config.Memory.GiveBack {
+		keeper := footprint.NewKeeper(a.metrics)
+		a.background("giving memory back", func() error {
+			keeper.Run(a.stopping)
+			return nil
+		})
 	}
 	return a, a.listen()
 }
@@ -151,12 +160,21 @@ func (a *App) listen() error {
 			return err
 		}
 	}
-	if c.Listen.Metrics == "" {
-		return nil
+	if c.Listen.Metrics != "" {
+		if err := a.serveMetrics(); err != nil {
+			return err
+		}
 	}
+	if c.Listen.Profiles != "" {
+		return a.serveProfiles()
+	}
+	return nil
+}
+
+func (a *App) serveMetrics() error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
-	ln, err := a.serveHTTP(c.Listen.Metrics, site{rest: mux})
+	ln, err := a.serveHTTP(a.o.Config.Listen.Metrics, site{rest: mux})
 	if err != nil {
 		return err
 	}
@@ -193,6 +211,9 @@ func (a *App) Addresses() (tcp, http []net.Addr) { return slices.Clone(a.tcp), s
 
 // MetricsAddress is where the metrics are, or nil.
 func (a *App) MetricsAddress() net.Addr { return a.observed }
+
+// ProfilesAddress is where the profiles are, or nil.
+func (a *App) ProfilesAddress() net.Addr { return a.profiled }
 
 // Server is the core.
 func (a *App) Server() *server.Server { return a.srv }
