@@ -1,58 +1,147 @@
 package projects_test
 
 import (
-	"fmt"
+	"runtime"
+	"strconv"
+	"sync"
 	"testing"
 
-	"rollcall/internal/servertest"
-	"rollcall/storage/memory"
+	"rollcall/internal/xmlscan"
 )
 
-// crowd has projects of 50 people, of whom alice is in each.
-func crowd(projects int) *servertest.Directory {
-	dir := servertest.NewDirectory().AddUser("alice", "Alice")
-	for p := range projects {
-		id := fmt.Sprintf("p%02d", p)
-		dir.AddProject(id, id, "alice")
-		for u := range 49 {
-			// Neighbouring projects have half their people in common.
-			dir.Join(id, fmt.Sprintf("user%04d", p*25+u))
-		}
+// moods are states that differ.
+func moods(b *testing.B) [2]*xmlscan.Element {
+	return [2]*xmlscan.Element{
+		read(b, "<presence><show>dnd</show></presence>"), read(b, "<presence><show>away</show></presence>"),
 	}
-	return dir
 }
 
-func people(b *testing.B, s *servertest.Server, projects int) {
-	for u := range (projects-1)*25 + 49 {
-		c := s.Online(fmt.Sprintf("user%04d/x", u))
-		c.Discard()
-		c.Drain()
+// BenchmarkChange is one change of presence, told to all others of a project.
+func BenchmarkChange(b *testing.B) {
+	for _, others := range []int{1, 50, 1000, 10_000} {
+		b.Run(strconv.Itoa(others), func(b *testing.B) {
+			c := newCrowd(b, others+1, others+1, 1)
+			// If they were seen, they would be told of each other's coming for minutes.
+			c.hidden(1, others+1)
+			alice := c.available(0, 1, nil)[0]
+			says := moods(b)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				utter(alice, says[i%2])
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(others), "ns/delivery")
+		})
 	}
+}
+
+// BenchmarkLogin is what a client says after it has bound a resource: it asks for its
+// roster and becomes available. All others are there.
+func BenchmarkLogin(b *testing.B) {
+	for _, bb := range []struct {
+		name            string
+		group, projects int
+	}{{"1x50", 50, 1}, {"10x50", 50, 10}} {
+		b.Run(bb.name, func(b *testing.B) {
+			c := newCrowd(b, bb.group, bb.group, bb.projects)
+			c.interested(1, bb.group)
+			get := read(b, rosterGet)
+			present := read(b, "<presence/>")
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				s := c.login(0, nil)
+				b.StartTimer()
+				utter(s, get)
+				utter(s, present)
+				b.StopTimer()
+				leave(s)
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkLogout is the end of an available connection that asked for its roster.
+func BenchmarkLogout(b *testing.B) {
+	c := newCrowd(b, 50, 50, 1)
+	c.interested(1, 50)
+	get := read(b, rosterGet)
+	present := read(b, "<presence/>")
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		s := c.login(0, nil)
+		utter(s, get)
+		utter(s, present)
+		b.StartTimer()
+		leave(s)
+	}
+}
+
+// BenchmarkFootprint is what it takes that a user with a session is online, and has
+// asked for the roster: all of the modules', the store's, and the core's presence.
+func BenchmarkFootprint(b *testing.B) {
+	for _, bb := range []struct {
+		name                    string
+		people, group, projects int
+	}{{"1x50", 200_000, 50, 1}, {"10x50", 20_000, 50, 10}} {
+		b.Run(bb.name, func(b *testing.B) {
+			for b.Loop() {
+				c := newCrowd(b, bb.people, bb.group, bb.projects)
+				sessions := c.bound(0, bb.people)
+				get := read(b, rosterGet)
+				present := read(b, "<presence/>")
+				before := heap()
+				for _, s := range sessions {
+					utter(s, present)
+				}
+				online := heap()
+				for _, s := range sessions {
+					utter(s, get)
+				}
+				interested := heap()
+				b.ReportMetric(float64(online-before)/float64(bb.people), "B/online")
+				b.ReportMetric(float64(interested-online)/float64(bb.people), "B/roster")
+				runtime.KeepAlive(sessions)
+			}
+		})
+	}
+}
+
+// BenchmarkStorm is everybody of a project of 200 changing state at once, on as many
+// goroutines as there are processors; it reports how many writes that takes for each
+// presence that is delivered.
+func BenchmarkStorm(b *testing.B) {
+	const people = 200
+	st := new(stats)
+	c := newCrowd(b, people, people, 1)
+	all := c.available(0, people, st)
+	says := moods(b)
+	st.stanzas.Store(0)
+	st.writes.Store(0)
 	b.ReportAllocs()
 	b.ResetTimer()
-}
-
-// BenchmarkChange is one change of presence in a project of 50.
-func BenchmarkChange(b *testing.B) {
-	s := serve(b, crowd(1), memory.NewPresence(), 0)
-	alice := s.Online("alice/web")
-	alice.Discard()
-	people(b, s, 1)
-	shows := []string{"<presence><show>dnd</show></presence>", "<presence><show>away</show></presence>"}
 	for i := 0; b.Loop(); i++ {
-		alice.Send(shows[i%2])
+		var work sync.WaitGroup
+		procs := runtime.GOMAXPROCS(0)
+		for p := range procs {
+			work.Go(func() {
+				for n := p; n < people; n += procs {
+					utter(all[n], says[i%2])
+				}
+			})
+		}
+		work.Wait()
 	}
+	b.ReportMetric(float64(st.writes.Load())/float64(st.stanzas.Load()), "writes/delivery")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(st.stanzas.Load()), "ns/delivery")
 }
 
-// BenchmarkLogin is the first presence of a user of 20 projects of 50 and, as it
-// cannot be told apart, the last one: about 525 people are told twice, and the
-// user is told of each of them.
-func BenchmarkLogin(b *testing.B) {
-	s := serve(b, crowd(20), memory.NewPresence(), 0)
-	alice := s.Login("alice/web")
-	alice.Discard()
-	people(b, s, 20)
-	for b.Loop() {
-		alice.Send("<presence/><presence type='unavailable'/>")
-	}
+func heap() int {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }

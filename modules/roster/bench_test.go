@@ -2,6 +2,8 @@ package roster_test
 
 import (
 	"fmt"
+	"log/slog"
+	"strconv"
 	"testing"
 
 	"rollcall/internal/servertest"
@@ -24,19 +26,24 @@ func large(n int) *servertest.Directory {
 	return dir
 }
 
-// BenchmarkGet is a whole roster get of 1,000 items, from the request's bytes to
-// the answer's, with the projects in memory.
+// BenchmarkGet is a whole roster get, from the request's bytes to the answer's, with
+// the projects in memory.
 func BenchmarkGet(b *testing.B) {
-	dir := large(1000)
-	s := servertest.New(b, servertest.Options{
-		Directory: dir, Modules: []server.Module{roster.New(roster.Options{Projects: dir, Users: dir})},
-	})
-	alice := s.Login("alice/web")
-	alice.Ask("get", "", get)
-	alice.Discard()
-	b.ReportAllocs()
-	for b.Loop() {
-		alice.Send("<iq type='get' id='1'>" + get + "</iq>")
+	for _, items := range []int{50, 1000} {
+		b.Run(strconv.Itoa(items), func(b *testing.B) {
+			dir := large(items)
+			s := servertest.New(b, servertest.Options{
+				Directory: dir, Log: slog.New(slog.DiscardHandler),
+				Modules: []server.Module{roster.New(roster.Options{Projects: dir, Users: dir})},
+			})
+			alice := s.Login("alice/web")
+			alice.Ask("get", "", get)
+			alice.Discard()
+			b.ReportAllocs()
+			for b.Loop() {
+				alice.Send("<iq type='get' id='1'>" + get + "</iq>")
+			}
+		})
 	}
 }
 
@@ -45,7 +52,7 @@ func BenchmarkGet(b *testing.B) {
 func BenchmarkMemberAdded(b *testing.B) {
 	dir := large(1000)
 	s := servertest.New(b, servertest.Options{
-		Directory: dir, Modules: []server.Module{roster.New(roster.Options{Projects: dir, Users: dir})},
+		Directory: dir, Log: slog.New(slog.DiscardHandler), Modules: []server.Module{roster.New(roster.Options{Projects: dir, Users: dir})},
 	})
 	for i := range 100 {
 		c := s.Login(fmt.Sprintf("user%05d/x", i))

@@ -96,6 +96,22 @@ func BenchmarkRemove10(b *testing.B) {
 	}
 }
 
+// BenchmarkStatus50 asks for 50 users.
+func BenchmarkStatus50(b *testing.B) {
+	p := memory.NewPresence()
+	fill(b, p, 100_000)
+	ids := make([]string, 50)
+	for i := range ids {
+		ids[i] = userID(i * 1000)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.Status(b.Context(), ids); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkOnlineIn50(b *testing.B) {
 	p := memory.NewPresence()
 	fill(b, p, 100_000)
