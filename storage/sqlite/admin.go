@@ -116,7 +116,7 @@ func (s *statements) insertKeys(userID string, keys []storage.SCRAMKeys) error {
 
 // updateUser gives an existing user, whose name was oldName, what is new in u.
 func (s *statements) updateUser(oldName string, u storage.UserRecord) error {
-	old, _, err := credentialsOf(context.Background(), s.credentials, u.ID)
+	old, err := credentialsOf(s.credentials, u.ID)
 	if err != nil {
 		return err
 	}

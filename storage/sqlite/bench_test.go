@@ -1,7 +1,6 @@
 package sqlite_test
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -43,43 +42,62 @@ func BenchmarkImportAgain(b *testing.B) {
 	}
 }
 
-// BenchmarkLogin reads what a login needs, with a context that can end.
-func BenchmarkLogin(b *testing.B) {
+// BenchmarkRead is what a login, a roster and a first presence ask, with a context that
+// can end.
+func BenchmarkRead(b *testing.B) {
+	b.Run("call=Credentials/stored=plain", func(b *testing.B) {
+		s := open(b, sqlite.Options{Path: newFile(b), PlainPasswords: true})
+		records := people(5000, 0)
+		for _, r := range records {
+			r.User.Credentials = &storage.Credentials{Plain: "secret"}
+		}
+		ok(b, s.Import(b.Context(), records))
+		read(b, func(id string) error {
+			c, err := s.Credentials(b.Context(), id)
+			if c.Plain == "" {
+				b.Fatal("no password")
+			}
+			return err
+		})
+	})
 	s := open(b, sqlite.Options{Path: newFile(b)})
 	ok(b, s.Import(b.Context(), people(5000, 100)))
-	login := func(ctx context.Context, i int) {
-		id := fmt.Sprintf("user%05d", i*7919%5000)
-		if _, err := s.User(ctx, id); err != nil {
-			b.Error(err)
+	credentials := func(id string) error {
+		c, err := s.Credentials(b.Context(), id)
+		if len(c.SCRAM) != 3 {
+			return fmt.Errorf("%d keys, %w", len(c.SCRAM), err)
 		}
-		if c, err := s.Credentials(ctx, id); err != nil || len(c.SCRAM) != 3 {
-			b.Error(err)
-		}
+		return err
 	}
-	b.Run("one", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			login(b.Context(), i)
-		}
-	})
-	b.Run("many", func(b *testing.B) {
+	b.Run("call=Credentials/stored=keys", func(b *testing.B) { read(b, credentials) })
+	b.Run("call=Credentials/stored=keys/parallel", func(b *testing.B) {
 		var i atomic.Int64
 		b.SetParallelism(8)
+		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				login(b.Context(), int(i.Add(1)))
+				if err := credentials(fmt.Sprintf("user%05d", i.Add(1)*7919%5000)); err != nil {
+					b.Error(err)
+				}
 			}
 		})
 	})
-	b.Run("roster", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			projects, err := s.ProjectsOf(b.Context(), fmt.Sprintf("user%05d", i*7919%5000))
-			ok(b, err)
-			for _, p := range projects {
-				_, err := s.Members(b.Context(), p.ID)
-				ok(b, err)
-			}
-		}
+	b.Run("call=User", func(b *testing.B) {
+		read(b, func(id string) error { _, err := s.User(b.Context(), id); return err })
 	})
+	b.Run("call=ProjectsOf", func(b *testing.B) {
+		read(b, func(id string) error { _, err := s.ProjectsOf(b.Context(), id); return err })
+	})
+	b.Run("call=Members", func(b *testing.B) {
+		read(b, func(id string) error { _, err := s.Members(b.Context(), "project00"+id[len(id)-2:]); return err })
+	})
+}
+
+func read(b *testing.B, f func(id string) error) {
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		ok(b, f(fmt.Sprintf("user%05d", i*7919%5000)))
+	}
 }
 
 func BenchmarkWrite(b *testing.B) {

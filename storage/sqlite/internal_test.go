@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -26,36 +27,45 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-func count(t *testing.T, s *Store, table string) (n int) {
+func count(t *testing.T, s *Store, table string) int {
 	t.Helper()
-	ok(t, s.reader.QueryRow("SELECT count(*) FROM "+table).Scan(&n))
-	return n
+	n, err := s.number(t.Context(), "SELECT count(*) FROM "+table)
+	ok(t, err)
+	return int(n)
 }
 
 // TestConnections asks the connections how they are set up.
 func TestConnections(t *testing.T) {
 	s := openStore(t)
 	defer func() { ok(t, s.Close()) }()
-	if cache := writerCache + readers*readerCache + watchCache; cache > 4096 {
+	if cache := writerCache + readerCount*readerCache; cache > 4096 {
 		t.Errorf("page caches of %d KiB, want 4 MiB at most", cache)
 	}
-	check := func(name string, q interface {
-		QueryRow(string, ...any) *sql.Row
-	}, cache, queryOnly int) {
+	check := func(name string, get func(pragma string) (any, error), cache, queryOnly int, busy time.Duration) {
 		for pragma, want := range map[string]any{
-			"journal_mode": "wal", "synchronous": int64(2), "foreign_keys": int64(1), "busy_timeout": int64(5000),
+			"journal_mode": "wal", "synchronous": int64(2), "foreign_keys": int64(1), "busy_timeout": busy.Milliseconds(),
 			"cache_size": int64(-cache), "mmap_size": int64(0), "query_only": int64(queryOnly),
 		} {
-			var got any
-			ok(t, q.QueryRow("PRAGMA "+pragma).Scan(&got))
+			got, err := get("PRAGMA " + pragma)
+			ok(t, err)
 			if got != want {
 				t.Errorf("%s: %s is %v, want %v", name, pragma, got, want)
 			}
 		}
 	}
-	check("reader", s.reader, readerCache, 1)
-	check("watcher", s.watcher, watchCache, 1)
-	check("writer", writerConn{s}, writerCache, 0)
+	for range readerCount {
+		check("reader", func(pragma string) (got any, err error) {
+			err = s.read(t.Context(), pragma, func(row []sqldriver.Value) error {
+				got = row[0]
+				return nil
+			})
+			return got, err
+		}, readerCache, 1, readerWait)
+	}
+	check("writer", func(pragma string) (got any, err error) {
+		err = writerConn{s}.QueryRow(pragma).Scan(&got)
+		return got, err
+	}, writerCache, 0, busyTimeout)
 }
 
 type writerConn struct{ s *Store }
@@ -254,7 +264,7 @@ func TestMigrate(t *testing.T) {
 	s := openStore(t)
 	ok(t, s.AddProject(t.Context(), storage.Project{ID: "p", Name: "One"}))
 	ok(t, s.Close())
-	db, err := pool(s.path, 1, writerCache, "_txlock=immediate")
+	db, err := sql.Open("sqlite", dataSource(s.path, writerCache, busyTimeout, "_txlock=immediate"))
 	ok(t, err)
 	defer func() { ok(t, db.Close()) }()
 	bad := append(migrations(), "ALTER TABLE projects ADD COLUMN x TEXT", "no SQL")
@@ -273,4 +283,43 @@ func TestMigrate(t *testing.T) {
 	if _, err := Open(t.Context(), Options{Path: s.path}); err == nil {
 		t.Error("opened a file of a newer version")
 	}
+}
+
+// TestReadersBusy asks while all readers are at work: the question waits for one, or
+// until its context or the store ends.
+func TestReadersBusy(t *testing.T) {
+	s := openStore(t)
+	ok(t, s.AddProject(t.Context(), storage.Project{ID: "p", Name: "One"}))
+	var busy []*reader
+	for range readerCount {
+		busy = append(busy, <-s.readers.free)
+	}
+	ask := func(ctx context.Context) <-chan error {
+		answer := make(chan error, 1)
+		go func() {
+			_, err := s.Project(ctx, "p")
+			answer <- err
+		}()
+		return answer
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := ask(ctx)
+	cancel()
+	if err := <-answer; !errors.Is(err, context.Canceled) {
+		t.Errorf("after its context ended: %v", err)
+	}
+	answer = ask(t.Context())
+	s.readers.free <- busy[0]
+	ok(t, <-answer)
+	<-s.readers.free
+	answer = ask(t.Context())
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	if err := <-answer; !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("after the store was closed: %v", err)
+	}
+	for _, r := range busy {
+		s.readers.free <- r
+	}
+	ok(t, <-closed)
 }

@@ -2,114 +2,127 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
+	sqldriver "database/sql/driver"
 
 	"rollcall/storage"
 )
 
 // User implements storage.Users.
 func (s *Store) User(ctx context.Context, id string) (storage.User, error) {
-	u := storage.User{ID: id}
-	if err := s.one(ctx, s.reads.user, "user", id, &u.Name); err != nil {
+	name, err := s.name(ctx, queryUser, "user", id)
+	if err != nil {
 		return storage.User{}, err
 	}
-	return u, nil
+	return storage.User{ID: id, Name: name}, nil
 }
 
 // Project implements storage.Projects.
 func (s *Store) Project(ctx context.Context, id string) (storage.Project, error) {
-	p := storage.Project{ID: id}
-	if err := s.one(ctx, s.reads.project, "project", id, &p.Name); err != nil {
+	name, err := s.name(ctx, queryProject, "project", id)
+	if err != nil {
 		return storage.Project{}, err
 	}
-	return p, nil
+	return storage.Project{ID: id, Name: name}, nil
 }
 
-func (s *Store) one(ctx context.Context, st *sql.Stmt, what, id string, name *string) error {
-	err := st.QueryRowContext(ctx, id).Scan(name)
-	if errors.Is(err, sql.ErrNoRows) {
-		return notFound(what, id)
+func (s *Store) name(ctx context.Context, query, what, id string) (name string, err error) {
+	found := false
+	err = s.read(ctx, query, func(row []sqldriver.Value) error {
+		name, found = text(row[0]), true
+		return nil
+	}, id)
+	if err == nil && !found {
+		err = notFound(what, id)
 	}
-	return s.failure(ctx, err)
+	return name, err
 }
 
 // Credentials implements storage.Users.
 func (s *Store) Credentials(ctx context.Context, id string) (storage.Credentials, error) {
-	c, found, err := credentialsOf(ctx, s.reads.credentials, id)
-	if err != nil {
-		return storage.Credentials{}, s.failure(ctx, err)
+	var c storage.Credentials
+	found := false
+	err := s.read(ctx, queryCredentials, func(row []sqldriver.Value) error {
+		found = true
+		addCredentials(&c, row)
+		return nil
+	}, id)
+	if err == nil && !found {
+		err = notFound("user", id)
 	}
-	if !found {
-		return storage.Credentials{}, notFound("user", id)
+	if err != nil {
+		return storage.Credentials{}, err
 	}
 	return c, nil
 }
 
-// pair is an id with its name, NULLs where an outer join found nothing.
-type pair struct{ id, name sql.NullString }
-
-func pairs(ctx context.Context, st *sql.Stmt, args ...any) (all []pair, err error) {
-	rows, err := st.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, err
+// addCredentials adds a row of queryCredentials.
+func addCredentials(c *storage.Credentials, row []sqldriver.Value) {
+	c.Plain = text(row[0])
+	if row[1] != nil {
+		c.SCRAM = append(c.SCRAM, storage.SCRAMKeys{
+			Mechanism: text(row[1]), Salt: blob(row[2]), Iterations: int(number(row[3])),
+			StoredKey: blob(row[4]), ServerKey: blob(row[5]),
+		})
 	}
-	defer closeRows(rows, &err)
-	for rows.Next() {
-		var p pair
-		if err := rows.Scan(&p.id, &p.name); err != nil {
-			return nil, err
-		}
-		all = append(all, p)
-	}
-	return all, nil
 }
 
 // Members implements storage.Projects.
-func (s *Store) Members(ctx context.Context, projectID string) ([]storage.User, error) {
-	all, err := pairs(ctx, s.reads.members, projectID)
-	if err != nil {
-		return nil, s.failure(ctx, err)
-	}
-	if len(all) == 0 {
+func (s *Store) Members(ctx context.Context, projectID string) (users []storage.User, err error) {
+	found := false
+	err = s.read(ctx, queryMembers, func(row []sqldriver.Value) error {
+		found = true
+		if row[0] != nil {
+			users = append(users, storage.User{ID: text(row[0]), Name: text(row[1])})
+		}
+		return nil
+	}, projectID)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
 		return nil, notFound("project", projectID)
 	}
-	if !all[0].id.Valid {
-		return nil, nil
-	}
-	return toUsers(all), nil
+	return users, nil
 }
 
 // ProjectsOf implements storage.Projects.
 func (s *Store) ProjectsOf(ctx context.Context, userID string) ([]storage.Project, error) {
-	all, err := pairs(ctx, s.reads.projectsOf, userID)
-	return toProjects(all), s.failure(ctx, err)
-}
-
-// Users implements storage.Admin.
-func (s *Store) Users(ctx context.Context) ([]storage.User, error) {
-	all, err := pairs(ctx, s.reads.users)
-	return toUsers(all), s.failure(ctx, err)
+	return s.projects(ctx, queryProjectsOf, userID)
 }
 
 // Projects implements storage.Admin.
 func (s *Store) Projects(ctx context.Context) ([]storage.Project, error) {
-	all, err := pairs(ctx, s.reads.projects)
-	return toProjects(all), s.failure(ctx, err)
+	return s.projects(ctx, queryProjects)
 }
 
-func toUsers(all []pair) []storage.User {
-	users := make([]storage.User, len(all))
-	for i, p := range all {
-		users[i] = storage.User{ID: p.id.String, Name: p.name.String}
+func (s *Store) projects(ctx context.Context, query string, args ...sqldriver.Value) (projects []storage.Project, err error) {
+	err = s.read(ctx, query, func(row []sqldriver.Value) error {
+		projects = append(projects, storage.Project{ID: text(row[0]), Name: text(row[1])})
+		return nil
+	}, args...)
+	if err != nil {
+		return nil, err
 	}
-	return users
+	return projects, nil
 }
 
-func toProjects(all []pair) []storage.Project {
-	projects := make([]storage.Project, len(all))
-	for i, p := range all {
-		projects[i] = storage.Project{ID: p.id.String, Name: p.name.String}
+// Users implements storage.Admin.
+func (s *Store) Users(ctx context.Context) (users []storage.User, err error) {
+	err = s.read(ctx, queryUsers, func(row []sqldriver.Value) error {
+		users = append(users, storage.User{ID: text(row[0]), Name: text(row[1])})
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return projects
+	return users, nil
+}
+
+// number runs a query for one number.
+func (s *Store) number(ctx context.Context, query string, args ...sqldriver.Value) (n int64, err error) {
+	err = s.read(ctx, query, func(row []sqldriver.Value) error {
+		n = number(row[0])
+		return nil
+	}, args...)
+	return n, err
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"time"
 
@@ -26,14 +27,16 @@ const (
 	queryLastChange   = `SELECT coalesce(max(seq), 0) FROM changes`
 	queryOldestChange = `SELECT coalesce(min(seq), 0) FROM changes`
 	queryChanges      = `SELECT seq, kind, user, project FROM changes WHERE seq > ? ORDER BY seq LIMIT ?`
+
+	// How many users lack the keys for a mechanism.
+	queryLacking = `SELECT count(*) FROM users
+		WHERE NOT EXISTS (SELECT 1 FROM scram_keys WHERE user = users.id AND mechanism = ?)`
 )
 
 // preparing collects the error of several preparations.
 type preparing struct {
 	ctx context.Context
-	on  interface {
-		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
-	}
+	on  *sql.Conn
 	all []*sql.Stmt
 	err error
 }
@@ -45,29 +48,6 @@ func (p *preparing) add(to **sql.Stmt, query string) {
 	if *to, p.err = p.on.PrepareContext(p.ctx, query); p.err == nil {
 		p.all = append(p.all, *to)
 	}
-}
-
-// reads are the statements of the reading connections. They end with their
-// pools.
-type reads struct {
-	user, project, credentials, projectsOf, members, users, projects *sql.Stmt
-	lastChange, oldestChange, changes                                *sql.Stmt
-}
-
-func (r *reads) prepare(ctx context.Context, reader, watcher *sql.DB) error {
-	p := preparing{ctx: ctx, on: reader}
-	p.add(&r.user, queryUser)
-	p.add(&r.project, queryProject)
-	p.add(&r.credentials, queryCredentials)
-	p.add(&r.projectsOf, queryProjectsOf)
-	p.add(&r.members, queryMembers)
-	p.add(&r.users, queryUsers)
-	p.add(&r.projects, queryProjects)
-	p.on = watcher
-	p.add(&r.lastChange, queryLastChange)
-	p.add(&r.oldestChange, queryOldestChange)
-	p.add(&r.changes, queryChanges)
-	return p.err
 }
 
 // statements are those of the writing connection. They run without a deadline
@@ -139,29 +119,24 @@ func (s *statements) prune(rows int, age time.Duration) error {
 	return err
 }
 
-// credentialsOf runs queryCredentials. It reports whether there is such a user.
-func credentialsOf(ctx context.Context, st *sql.Stmt, id string) (c storage.Credentials, found bool, err error) {
-	rows, err := st.QueryContext(ctx, id)
+// credentialsOf runs queryCredentials. There are none for an unknown user.
+func credentialsOf(st *sql.Stmt, id string) (c storage.Credentials, err error) {
+	rows, err := st.Query(id)
 	if err != nil {
-		return c, false, err
+		return c, err
 	}
 	defer closeRows(rows, &err)
-	for rows.Next() {
-		var (
-			mechanism  sql.NullString
-			iterations sql.NullInt64
-			k          storage.SCRAMKeys
-		)
-		if err := rows.Scan(&c.Plain, &mechanism, &k.Salt, &iterations, &k.StoredKey, &k.ServerKey); err != nil {
-			return c, false, err
-		}
-		found = true
-		if mechanism.Valid {
-			k.Mechanism, k.Iterations = mechanism.String, int(iterations.Int64)
-			c.SCRAM = append(c.SCRAM, k)
-		}
+	row, to := make([]sqldriver.Value, 6), make([]any, 6)
+	for i := range row {
+		to[i] = (*any)(&row[i])
 	}
-	return c, found, nil
+	for rows.Next() {
+		if err := rows.Scan(to...); err != nil {
+			return c, err
+		}
+		addCredentials(&c, row)
+	}
+	return c, nil
 }
 
 // closeRows ends a query and adds what went wrong with it to err.

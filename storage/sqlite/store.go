@@ -28,15 +28,17 @@ import (
 )
 
 const (
-	// readers is how many reads run at once.
-	readers = 4
-	// Page caches in KiB: 1024 + 4*512 + 128 in all. Tables of many thousand
+	// readerCount is how many reads run at once.
+	readerCount = 4
+	// Page caches in KiB. Tables of many thousand
 	// users are smaller than that, and the system caches the file anyway.
 	writerCache = 1024
 	readerCache = 512
-	watchCache  = 128
 	// busyTimeout is how long a write waits for another process that writes.
 	busyTimeout = 5 * time.Second
+	// readerWait is how long a read waits for another process that repairs the file
+	// after a crash, or moves its log away: nothing else keeps a read waiting.
+	readerWait = time.Second
 	// walLimit is the size in bytes to which the -wal file is cut back after it
 	// grew in a large import.
 	walLimit = 16 << 20
@@ -61,9 +63,9 @@ type Store struct {
 	plainPasswords bool
 	mechanisms     []string
 
-	writer, reader, watcher *sql.DB
-	reads                   reads
-	commits                 *committer
+	writer  *sql.DB
+	readers readers
+	commits *committer
 
 	closed   chan struct{}
 	closing  sync.Once
@@ -95,19 +97,14 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 	if s.path, err = prepareFile(path); err != nil {
 		return err
 	}
-	if s.writer, err = pool(s.path, 1, writerCache, "_txlock=immediate"); err != nil {
+	if s.writer, err = sql.Open("sqlite", dataSource(s.path, writerCache, busyTimeout, "_txlock=immediate")); err != nil {
 		return err
 	}
+	s.writer.SetMaxOpenConns(1)
 	if err := migrate(ctx, s.writer, migrations()); err != nil {
 		return s.opening(ctx, err)
 	}
-	if s.reader, err = pool(s.path, readers, readerCache, "_pragma=query_only(1)"); err != nil {
-		return err
-	}
-	if s.watcher, err = pool(s.path, 1, watchCache, "_pragma=query_only(1)"); err != nil {
-		return err
-	}
-	if err := s.reads.prepare(ctx, s.reader, s.watcher); err != nil {
+	if s.readers, err = openReaders(ctx, s.path, readerCount); err != nil {
 		return s.opening(ctx, err)
 	}
 	if err := s.findMechanisms(ctx); err != nil {
@@ -157,10 +154,10 @@ func prepareFile(path string) (string, error) {
 	return path, nil
 }
 
-// pool opens up to n connections that live as long as the store.
-func pool(path string, n, cache int, extra string) (*sql.DB, error) {
+// dataSource names the file for the driver, with what a connection to it is like.
+func dataSource(path string, cache int, busy time.Duration, extra string) string {
 	pragmas := []string{
-		"busy_timeout(" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) + ")",
+		"busy_timeout(" + strconv.FormatInt(busy.Milliseconds(), 10) + ")",
 		"foreign_keys(1)",
 		"synchronous(FULL)",
 		"cache_size(-" + strconv.Itoa(cache) + ")",
@@ -173,13 +170,7 @@ func pool(path string, n, cache int, extra string) (*sql.DB, error) {
 		slashed = "/" + slashed // C:/... of Windows
 	}
 	name := url.URL{Scheme: "file", Path: slashed, RawQuery: "_pragma=" + strings.Join(pragmas, "&_pragma=") + "&" + extra}
-	db, err := sql.Open("sqlite", name.String())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(n)
-	db.SetMaxIdleConns(n)
-	return db, nil
+	return name.String()
 }
 
 // findMechanisms finds what the credentials there are can serve. Without plain
@@ -188,11 +179,9 @@ func (s *Store) findMechanisms(ctx context.Context) error {
 	if s.plainPasswords {
 		return nil
 	}
-	lacking := make(map[string]int)
+	lacking := make(map[string]int64)
 	for _, m := range knownMechanisms() {
-		var n int
-		err := s.reader.QueryRowContext(ctx, `SELECT count(*) FROM users
-			WHERE NOT EXISTS (SELECT 1 FROM scram_keys WHERE user = users.id AND mechanism = ?)`, m).Scan(&n)
+		n, err := s.number(ctx, queryLacking, m)
 		if err != nil {
 			return err
 		}
@@ -227,11 +216,10 @@ func (s *Store) closePools() error {
 	if s.commits != nil {
 		errs = append(errs, s.commits.close())
 	}
+	errs = append(errs, s.readers.close())
 	// The writer goes last: the last connection to a file cleans up its WAL.
-	for _, db := range []*sql.DB{s.watcher, s.reader, s.writer} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	if s.writer != nil {
+		errs = append(errs, s.writer.Close())
 	}
 	return errors.Join(errs...)
 }

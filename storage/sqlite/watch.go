@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -30,9 +31,9 @@ func (s *Store) Watch(ctx context.Context, f func(storage.Change)) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	var told int64
-	if err := s.reads.lastChange.QueryRowContext(ctx).Scan(&told); err != nil {
-		return s.watchEnd(ctx, err)
+	told, err := s.number(ctx, queryLastChange)
+	if err != nil {
+		return watchEnd(ctx, err)
 	}
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
@@ -42,7 +43,7 @@ func (s *Store) Watch(ctx context.Context, f func(storage.Change)) error {
 		committed := s.commits.nextCommit()
 		var err error
 		told, err = s.tell(ctx, told, f)
-		if err = s.watchEnd(ctx, err); err != nil && (err == errClosed || !errors.Is(err, storage.ErrUnavailable)) {
+		if err = watchEnd(ctx, err); err != nil && (err == errClosed || !errors.Is(err, storage.ErrUnavailable)) {
 			return err
 		}
 		// What is unavailable now may be back at the next poll.
@@ -62,11 +63,11 @@ func (s *Store) Watch(ctx context.Context, f func(storage.Change)) error {
 }
 
 // watchEnd is what a failure means to Watch: nothing once ctx has ended.
-func (s *Store) watchEnd(ctx context.Context, err error) error {
+func watchEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return s.failure(ctx, err)
+	return err
 }
 
 // tell calls f for the changes after told and returns the last one told.
@@ -77,8 +78,8 @@ func (s *Store) tell(ctx context.Context, told int64, f func(storage.Change)) (i
 			return told, err
 		}
 		if changes[0].seq != told+1 {
-			var oldest int64
-			if err := s.reads.oldestChange.QueryRowContext(ctx).Scan(&oldest); err != nil {
+			oldest, err := s.number(ctx, queryOldestChange)
+			if err != nil {
 				return told, err
 			}
 			if oldest > told+1 {
@@ -96,23 +97,15 @@ func (s *Store) tell(ctx context.Context, told int64, f func(storage.Change)) (i
 }
 
 func (s *Store) changesAfter(ctx context.Context, seq int64) (changes []numbered, err error) {
-	rows, err := s.reads.changes.QueryContext(ctx, seq, changesAtOnce)
-	if err != nil {
-		return nil, err
-	}
-	defer closeRows(rows, &err)
-	for rows.Next() {
-		var c numbered
-		var kind string
-		if err := rows.Scan(&c.seq, &kind, &c.User, &c.Project); err != nil {
-			return nil, err
-		}
-		if c.Kind = changeKind(kind); c.Kind == 0 {
-			return nil, fmt.Errorf("sqlite: change %d is a %q, which this version does not know", c.seq, kind)
+	err = s.read(ctx, queryChanges, func(row []sqldriver.Value) error {
+		c := numbered{number(row[0]), storage.Change{Kind: changeKind(text(row[1])), User: text(row[2]), Project: text(row[3])}}
+		if c.Kind == 0 {
+			return fmt.Errorf("sqlite: change %d is a %q, which this version does not know", c.seq, text(row[1]))
 		}
 		changes = append(changes, c)
-	}
-	return changes, nil
+		return nil
+	}, seq, int64(changesAtOnce))
+	return changes, err
 }
 
 // changeKind is what the triggers mean by a kind; 0 when it is unknown.
