@@ -43,7 +43,7 @@ type user struct {
 type project struct {
 	id, name string
 	members  []storage.User // ordered by id
-	users    map[*user]struct{}
+	users    []*user        // in no order; most projects are small
 	// stale says that a name may be missing because the store failed.
 	stale bool
 }
@@ -109,7 +109,7 @@ func (c *cache) join(u *user, p *project) {
 		return
 	}
 	u.projects = slices.Insert(u.projects, at, p)
-	p.users[u] = struct{}{}
+	p.users = append(p.users, u)
 	c.projects[p.id] = p
 }
 
@@ -119,7 +119,11 @@ func (c *cache) part(u *user, p *project) {
 	if at, had := u.place(p.id); had {
 		u.projects = slices.Delete(u.projects, at, at+1)
 	}
-	delete(p.users, u)
+	if i := slices.Index(p.users, u); i >= 0 {
+		last := len(p.users) - 1
+		p.users[i], p.users[last] = p.users[last], nil
+		p.users = p.users[:last]
+	}
 	if len(p.users) == 0 {
 		delete(c.projects, p.id)
 	}
@@ -208,7 +212,7 @@ func (m *Module) load(ctx context.Context, p storage.Project) (*project, error) 
 	}
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(a, b storage.User) int { return strings.Compare(a.ID, b.ID) })
-	return &project{id: p.ID, name: p.Name, members: members, users: make(map[*user]struct{})}, nil
+	return &project{id: p.ID, name: p.Name, members: members}, nil
 }
 
 // enter makes loaded the projects of a user and adds a session.
@@ -236,13 +240,19 @@ func (c *cache) enter(id string, s *server.Session, loaded []*project) {
 	}
 }
 
-// roster encodes the roster of a user who has asked for it.
-func (c *cache) roster(asker jid.JID) []byte {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	u := c.users[asker.Local()]
+// answer is the roster of a user who has asked for it, as it is when it is encoded.
+type answer struct {
+	c     *cache
+	asker jid.JID
+}
+
+// AppendXML implements server.Payload.
+func (a answer) AppendXML(dst []byte) ([]byte, error) {
+	a.c.mu.RLock()
+	defer a.c.mu.RUnlock()
+	u := a.c.users[a.asker.Local()]
 	if u == nil {
-		return appendRoster(nil, &user{id: asker.Local()}, asker.Domain())
+		u = &user{id: a.asker.Local()}
 	}
-	return appendRoster(nil, u, asker.Domain())
+	return appendRoster(dst, u, a.asker.Domain()), nil
 }

@@ -119,7 +119,7 @@ func (m *Module) memberAdded(ctx context.Context, change storage.Change) []push 
 	var list []push
 	if added.ID != "" && p.add(added) {
 		p.stale = p.stale || !named
-		for other := range p.users {
+		for _, other := range p.users {
 			if other.id != change.User {
 				list = tell(list, other, change.User)
 			}
@@ -181,7 +181,7 @@ func (m *Module) memberRemoved(_ context.Context, change storage.Change) []push 
 	}
 	var list []push
 	if p.remove(change.User) {
-		for other := range p.users {
+		for _, other := range p.users {
 			if other != u {
 				list = tell(list, other, change.User)
 			}
@@ -214,7 +214,7 @@ func (m *Module) userChanged(ctx context.Context, change storage.Change) []push 
 			continue
 		}
 		p.members[i].Name = now.Name
-		for other := range p.users {
+		for _, other := range p.users {
 			if other.id != change.User {
 				told[other] = struct{}{}
 			}
@@ -263,7 +263,7 @@ func (m *Module) projectChanged(ctx context.Context, change storage.Change) []pu
 		return nil
 	}
 	var list []push
-	for u := range p.users {
+	for _, u := range p.users {
 		list = tell(list, u, othersIn(p, u.id)...)
 	}
 	return list

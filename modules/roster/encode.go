@@ -13,21 +13,22 @@ const (
 	queryEnd   = "</query>"
 )
 
-// itemSize is about what an item takes; it only saves growing.
-const itemSize = 128
+// itemSize is about what an item takes besides its texts; it only saves growing.
+const itemSize = len("<item jid='@' name='' subscription='both'><group></group></item>") + 16
 
 // appendRoster appends a user's whole roster (RFC 6121 section 2.1.4), ordered
 // by id. The projects' lists of members are ordered, so they are merged.
 func appendRoster(dst []byte, u *user, domain string) []byte {
-	size := 0
-	rest := make([][]storage.User, len(u.projects))
-	for i, p := range u.projects {
-		rest[i] = p.members
-		size = max(size, len(p.members))
+	var few [4][]storage.User // that many need no memory
+	rest, size := few[:0], 0
+	for _, p := range u.projects {
+		rest = append(rest, p.members)
+		size = max(size, p.size(domain))
 	}
-	dst = slices.Grow(dst, len(queryStart)+size*itemSize+len(queryEnd))
+	dst = slices.Grow(dst, len(queryStart)+size+len(queryEnd))
 	dst = append(dst, queryStart...)
-	var groups []string
+	var fewGroups [4]string
+	groups := fewGroups[:0]
 	for {
 		next, ok := first(rest)
 		if !ok {
@@ -45,6 +46,15 @@ func appendRoster(dst []byte, u *user, domain string) []byte {
 		}
 	}
 	return append(dst, queryEnd...)
+}
+
+// size is about how long the items of a project are.
+func (p *project) size(domain string) int {
+	n := len(p.members) * (itemSize + len(domain) + len(p.group()))
+	for i := range p.members {
+		n += len(p.members[i].ID) + len(p.members[i].Name)
+	}
+	return n
 }
 
 // first is the user of the lowest id at the head of any list.

@@ -118,7 +118,7 @@ func (m *Module) query(ctx context.Context, iq *server.IQ) (server.Payload, erro
 		}
 		return nil, err
 	}
-	return server.Raw(m.cache.roster(iq.From)), nil
+	return answer{m.cache, iq.From}, nil
 }
 
 // refuse says what is wrong with a roster set: its form (RFC 6121 section
