@@ -11,7 +11,7 @@ import (
 )
 
 // BenchmarkFootprint reports what a user with one connection in one project of
-// 50 takes, the strings included; budget 400 bytes.
+// 50 takes, the strings included; budget 250 bytes.
 func BenchmarkFootprint(b *testing.B) {
 	const n = 200_000
 	for b.Loop() {
@@ -21,8 +21,8 @@ func BenchmarkFootprint(b *testing.B) {
 		perUser := float64(heap()-before) / n
 		runtime.KeepAlive(p)
 		b.ReportMetric(perUser, "bytes/user")
-		if perUser > 400 {
-			b.Errorf("%.0f bytes for each user, budget 400", perUser)
+		if perUser > 250 {
+			b.Errorf("%.0f bytes for each user, budget 250", perUser)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +17,8 @@ import (
 // over.
 const shards = 256
 
-// Presence is a storage.Presence. NewPresence makes one.
+// Presence is a storage.Presence. NewPresence makes one. It keeps the strings that it
+// is given for as long as the user is online: whoever is online keeps them as well.
 //
 // A user's shard is locked before a project's, never the other way round, and
 // never two of a kind at once.
@@ -40,11 +40,12 @@ type user struct {
 	// show is the aggregate: written under the user's shard, read under that or
 	// under the shard of any of the projects.
 	show atomic.Int32
-	// conns are the visible connections in the order of their last call. One
-	// that is Offline decides nothing, so it is not kept.
-	conns []conn
+	// last is the visible connection of the latest call; most users have just that one.
+	// A connection that is Offline decides nothing, so it is not kept.
+	last conn
 	// projects are exactly those whose online set holds the user.
 	projects []*project
+	only     [1]*project // what projects is made of while there is one
 }
 
 type conn struct {
@@ -52,6 +53,7 @@ type conn struct {
 	at       int64 // nanoseconds since 1970, as far as they go
 	show     int8
 	priority int8
+	before   *conn // that of the latest call before this one
 }
 
 var _ storage.Presence = (*Presence)(nil)
@@ -86,8 +88,8 @@ func (p *Presence) Set(ctx context.Context, c storage.ConnState, projects []stri
 	defer s.mu.Unlock()
 	u := s.online[c.User]
 	if u == nil {
-		u = &user{id: strings.Clone(c.User)}
-		s.online[u.id] = u
+		u = &user{id: c.User}
+		s.online[c.User] = u
 	}
 	u.put(c)
 	old, now := u.aggregate(), u.best()
@@ -116,11 +118,9 @@ func (p *Presence) drop(userID, connID string) storage.PresenceChange {
 		return p.changed(storage.Offline, storage.Offline)
 	}
 	old := u.aggregate()
-	i := u.find(connID)
-	if i < 0 {
+	if !u.take(connID) {
 		return p.changed(old, old)
 	}
-	u.conns = slices.Delete(u.conns, i, i+1)
 	now := u.best()
 	if now == storage.Offline {
 		// Out of the sets first: nobody in a set is ever Offline.
@@ -218,29 +218,51 @@ func (p *Presence) shard(id string) uint64 { return maphash.String(p.seed, id) %
 
 func (u *user) aggregate() storage.Show { return storage.Show(u.show.Load()) }
 
-func (u *user) find(connID string) int {
-	return slices.IndexFunc(u.conns, func(c conn) bool { return c.id == connID })
-}
-
 // put makes c the latest of the user's connections.
 func (u *user) put(c storage.ConnState) {
-	next := conn{at: nanoseconds(c.At), show: int8(c.Show), priority: c.Priority}
-	i := u.find(c.Conn)
-	if i < 0 {
-		next.id = strings.Clone(c.Conn)
-		u.conns = append(u.conns, next)
-		return
+	u.take(c.Conn)
+	next := conn{id: c.Conn, at: nanoseconds(c.At), show: int8(c.Show), priority: c.Priority}
+	if u.last.show != int8(storage.Offline) {
+		before := u.last
+		next.before = &before
 	}
-	next.id = u.conns[i].id
-	copy(u.conns[i:], u.conns[i+1:])
-	u.conns[len(u.conns)-1] = next
+	u.last = next
 }
 
-// best computes the aggregate.
+// take takes a connection out, if it is there.
+func (u *user) take(connID string) bool {
+	for c := &u.last; c != nil && c.show != int8(storage.Offline); c = c.before {
+		if c.id != connID {
+			continue
+		}
+		if c.before != nil {
+			*c = *c.before
+		} else {
+			u.cut(c)
+		}
+		return true
+	}
+	return false
+}
+
+// cut takes the earliest connection out.
+func (u *user) cut(first *conn) {
+	if first == &u.last {
+		u.last = conn{}
+		return
+	}
+	c := &u.last
+	for c.before != first {
+		c = c.before
+	}
+	c.before = nil
+}
+
+// best computes the aggregate: of equals, the latest decides.
 func (u *user) best() storage.Show {
-	best := conn{show: int8(storage.Offline)}
-	for i, c := range u.conns {
-		if i == 0 || c.priority > best.priority || c.priority == best.priority && c.at >= best.at {
+	best := &u.last
+	for c := best.before; c != nil; c = c.before {
+		if c.priority > best.priority || c.priority == best.priority && c.at > best.at {
 			best = c
 		}
 	}

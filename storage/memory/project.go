@@ -21,6 +21,9 @@ type project struct {
 // enter puts the user into the online sets named. The caller holds the user's
 // shard.
 func (p *Presence) enter(u *user, projects []string) {
+	if u.projects == nil && len(projects) == 1 {
+		u.projects = u.only[:0]
+	}
 	u.projects = slices.Grow(u.projects, len(projects))
 	for _, id := range projects {
 		if pr, added := p.projects[p.shard(id)].add(id, u); added {
@@ -36,7 +39,7 @@ func (s *projectShard) add(id string, u *user) (*project, bool) {
 	defer s.mu.Unlock()
 	pr := s.online[id]
 	if pr == nil {
-		pr = &project{id: strings.Clone(id), home: s}
+		pr = &project{id: id, home: s}
 		s.online[pr.id] = pr
 	}
 	i, found := slices.BinarySearchFunc(pr.users, u.id, byID)
