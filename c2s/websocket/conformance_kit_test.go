@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -70,25 +69,15 @@ func (w way) listen(t testing.TB, change func(*websocket.Config)) *endpoint {
 		change(&c)
 	}
 	acceptor := websocket.New(e.Server.Server, server.Listener{PlainWithoutTLS: true}, c)
-	mux := http.NewServeMux()
-	// A handshake that was answered may not have its session yet when the client has
-	// gone and the test ends.
-	var handshakes sync.WaitGroup
-	mux.HandleFunc(rawPath, func(w http.ResponseWriter, r *http.Request) {
-		handshakes.Add(1)
-		defer handshakes.Done()
-		acceptor.ServeHTTP(w, r)
-	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.address = ln.Addr().String()
-	stop := w.serve(t, ln, mux, log)
+	stop := w.serve(t, ln, acceptor, log)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), rawPatience)
 		defer cancel()
-		handshakes.Wait()
 		e.Stop()
 		if err := errors.Join(acceptor.Close(ctx), stop(ctx)); err != nil {
 			t.Error(err)
@@ -98,8 +87,10 @@ func (w way) listen(t testing.TB, change func(*websocket.Config)) *endpoint {
 }
 
 // serve serves HTTP until stop.
-func (w way) serve(t testing.TB, ln net.Listener, h http.Handler, log *slog.Logger) (stop func(context.Context) error) {
+func (w way) serve(t testing.TB, ln net.Listener, acceptor *websocket.Acceptor, log *slog.Logger) (stop func(context.Context) error) {
 	t.Helper()
+	h := http.NewServeMux()
+	h.Handle(rawPath, acceptor)
 	var config *tls.Config
 	if w.tls {
 		config = certificate(t)
@@ -107,8 +98,8 @@ func (w way) serve(t testing.TB, ln net.Listener, h http.Handler, log *slog.Logg
 	served := make(chan error, 1)
 	if w.front {
 		f := front.New(front.Config{
-			TLS: config, Rest: h, HeaderTime: rawPatience, BodyTime: rawPatience, ReplyTime: rawPatience,
-			IdleTime: rawPatience, HeaderBytes: 16 << 10, Portable: w.portable, Log: log,
+			TLS: config, Rest: h, Upgraders: map[string]front.Upgrader{rawPath: acceptor}, HeaderTime: rawPatience, BodyTime: rawPatience,
+			ReplyTime: rawPatience, IdleTime: rawPatience, HeaderBytes: 16 << 10, Portable: w.portable, Log: log,
 		})
 		go func() { served <- f.Serve(ln) }()
 		return func(ctx context.Context) error { return errors.Join(ln.Close(), f.Shutdown(ctx), <-served) }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"io"
-	"net/http"
 	"unicode/utf8"
 
 	"github.com/gobwas/httphead"
@@ -12,29 +11,30 @@ import (
 	"github.com/gobwas/ws/wsflate"
 )
 
-// agree returns what the upgrader asks about each extension that a client offers
-// (RFC 7692 section 7.1). The first offer of permessage-deflate that can be met is
-// accepted, without context between messages in either direction. Others, broken ones
-// among them, are declined.
-func agree(accepted *bool) func(httphead.Option) (httphead.Option, error) {
-	return func(offer httphead.Option) (httphead.Option, error) {
-		var p wsflate.Parameters
-		if *accepted || string(offer.Name) != wsflate.ExtensionName || p.Parse(offer) != nil {
-			return httphead.Option{}, nil
+// agree returns what is agreed upon of the extensions that a client offers (RFC 7692
+// section 7.1), if anything; ok is false for headers that break the grammar. The first
+// offer of permessage-deflate that can be met is accepted, without context between
+// messages in either direction. Others, broken ones among them, are declined.
+func agree(headers []string) (accepted []httphead.Option, ok bool) {
+	for _, h := range headers {
+		offers, ok := httphead.ParseOptions([]byte(h), nil)
+		if !ok {
+			return nil, false
 		}
-		if p.ServerMaxWindowBits.Defined() && p.ServerMaxWindowBits.Bytes() < wsflate.MaxLZ77WindowSize {
-			return httphead.Option{}, nil
+		for _, offer := range offers {
+			var p wsflate.Parameters
+			if accepted != nil || string(offer.Name) != wsflate.ExtensionName || p.Parse(offer) != nil ||
+				p.ServerMaxWindowBits.Defined() && p.ServerMaxWindowBits.Bytes() < wsflate.MaxLZ77WindowSize {
+				continue
+			}
+			accepted = []httphead.Option{wsflate.Parameters{
+				ServerNoContextTakeover: true, ClientNoContextTakeover: true,
+				ServerMaxWindowBits: p.ServerMaxWindowBits,
+			}.Option()}
 		}
-		*accepted = true
-		return wsflate.Parameters{
-			ServerNoContextTakeover: true, ClientNoContextTakeover: true,
-			ServerMaxWindowBits: p.ServerMaxWindowBits,
-		}.Option(), nil
 	}
+	return accepted, true
 }
-
-// offersExtension reports whether there is anything to agree upon.
-func offersExtension(r *http.Request) bool { return len(r.Header["Sec-Websocket-Extensions"]) > 0 }
 
 // Ends of a message that are not sent (RFC 7692 section 7.2.1), and an empty last block
 // for the reader to stop at.

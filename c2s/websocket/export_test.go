@@ -12,7 +12,7 @@ import (
 
 // Take begins a session on a connection after its handshake.
 func (a *Acceptor) Take(nc net.Conn) {
-	a.newConn(server.Info{Kind: "websocket", Remote: "pipe", Secure: true}).serve(nc, nil)
+	a.newConn(server.Info{Kind: "websocket", Remote: "pipe", Secure: true}).serve(nc, nil, nil)
 }
 
 // ReadFrame reads a frame of a reasonable length.

@@ -1,6 +1,8 @@
 package websocket
 
 import (
+	"bytes"
+	"crypto/sha1"
 	"encoding/base64"
 	"net"
 	"net/http"
@@ -8,48 +10,93 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gobwas/httphead"
+
 	"rollcall/internal/forwarded"
 )
 
-// acceptable answers a request that cannot become a connection.
-func (a *Acceptor) acceptable(w http.ResponseWriter, r *http.Request) bool {
+// refusal is the answer to a request that cannot become a connection.
+type refusal struct {
+	status int
+	why    string // for people who set up a proxy
+}
+
+// write answers a request.
+func (f *refusal) write(w http.ResponseWriter) {
 	head := w.Header()
-	refuse := func(status int, why string) bool {
-		if status == http.StatusUpgradeRequired { // RFC 9110 section 15.5.22, RFC 6455 section 4.4
-			head.Set("Upgrade", "websocket")
-			head.Set("Connection", "Upgrade")
-			head.Set("Sec-WebSocket-Version", "13")
-		}
-		http.Error(w, why, status)
-		return false
+	switch f.status {
+	case http.StatusMethodNotAllowed:
+		head.Set("Allow", http.MethodGet)
+	case http.StatusUpgradeRequired: // RFC 9110 section 15.5.22, RFC 6455 section 4.4
+		head.Set("Upgrade", "websocket")
+		head.Set("Connection", "Upgrade")
+		head.Set("Sec-WebSocket-Version", "13")
 	}
+	http.Error(w, f.why, f.status)
+}
+
+// refusal is nil for a request that can become a connection.
+func (a *Acceptor) refusal(r *http.Request) *refusal {
 	switch {
 	case r.Method != http.MethodGet:
-		head.Set("Allow", http.MethodGet)
-		return refuse(http.StatusMethodNotAllowed, "A WebSocket handshake is a GET request.")
+		return &refusal{http.StatusMethodNotAllowed, "A WebSocket handshake is a GET request."}
 	case !r.ProtoAtLeast(1, 1), !hasToken(r.Header.Values("Upgrade"), "websocket"), !hasToken(r.Header.Values("Connection"), "upgrade"):
 		// Also where a proxy in between speaks HTTP/1.0 or keeps these headers to itself.
-		return refuse(http.StatusUpgradeRequired, "Here XMPP clients connect by WebSocket (RFC 7395): the request needs HTTP/1.1 and the headers \"Connection: Upgrade\" and \"Upgrade: websocket\".")
-	case r.Header.Get("Sec-WebSocket-Version") == "":
-		return refuse(http.StatusBadRequest, "The header Sec-WebSocket-Version is missing.")
-	case r.Header.Get("Sec-WebSocket-Version") != "13":
-		return refuse(http.StatusUpgradeRequired, "The WebSocket version has to be 13.")
-	case !isKey(r.Header.Values("Sec-WebSocket-Key")):
-		return refuse(http.StatusBadRequest, "The header Sec-WebSocket-Key has to be 16 bytes in base64.")
+		return &refusal{http.StatusUpgradeRequired, "Here XMPP clients connect by WebSocket (RFC 7395): the request needs HTTP/1.1 and the headers \"Connection: Upgrade\" and \"Upgrade: websocket\"."}
+	case r.Header.Get(versionHeader) == "":
+		return &refusal{http.StatusBadRequest, "The header Sec-WebSocket-Version is missing."}
+	case r.Header.Get(versionHeader) != "13":
+		return &refusal{http.StatusUpgradeRequired, "The WebSocket version has to be 13."}
+	case !isKey(r.Header.Values(keyHeader)):
+		return &refusal{http.StatusBadRequest, "The header Sec-WebSocket-Key has to be 16 bytes in base64."}
 	case r.ContentLength != 0:
-		return refuse(http.StatusBadRequest, "A WebSocket handshake has no body.")
+		return &refusal{http.StatusBadRequest, "A WebSocket handshake has no body."}
 	case !a.allows(r):
-		return refuse(http.StatusForbidden, "Pages of this origin may not connect.")
+		return &refusal{http.StatusForbidden, "Pages of this origin may not connect."}
 	case !a.cfg.Bench && !offers(r, subprotocol):
-		return refuse(http.StatusBadRequest, "The client has to offer the subprotocol \"xmpp\": Sec-WebSocket-Protocol: xmpp (RFC 7395 section 3.1).")
+		return &refusal{http.StatusBadRequest, "The client has to offer the subprotocol \"xmpp\": Sec-WebSocket-Protocol: xmpp (RFC 7395 section 3.1)."}
 	}
-	return true
+	if a.cfg.Compression {
+		if _, ok := agree(r.Header[extensionsHeader]); !ok { // RFC 6455 section 9.1
+			return &refusal{http.StatusBadRequest, "The header Sec-WebSocket-Extensions is malformed."}
+		}
+	}
+	return nil
+}
+
+// Headers of a handshake, in the form that net/http keeps them under.
+const (
+	versionHeader    = "Sec-Websocket-Version"
+	keyHeader        = "Sec-Websocket-Key"
+	protocolHeader   = "Sec-Websocket-Protocol"
+	extensionsHeader = "Sec-Websocket-Extensions"
+)
+
+// keyGUID is what keys are hashed with (RFC 6455 section 1.3).
+const keyGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// answer makes the answer to a request that becomes a connection (RFC 6455 section
+// 4.2.2).
+func answer(r *http.Request, extensions []httphead.Option) []byte {
+	sum := sha1.Sum([]byte(r.Header.Get(keyHeader) + keyGUID))
+	b := bytes.NewBuffer(make([]byte, 0, 256))
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
+	b.Write(base64.StdEncoding.AppendEncode(b.AvailableBuffer(), sum[:]))
+	if offers(r, subprotocol) {
+		b.WriteString("\r\nSec-WebSocket-Protocol: " + subprotocol)
+	}
+	if len(extensions) > 0 {
+		b.WriteString("\r\nSec-WebSocket-Extensions: ")
+		_, _ = httphead.WriteOptions(b, extensions) // a Buffer takes everything
+	}
+	b.WriteString("\r\n\r\n")
+	return b.Bytes()
 }
 
 // offers reports whether a client offers a subprotocol. Names of subprotocols are
 // compared as they are.
 func offers(r *http.Request, name string) bool {
-	for _, v := range r.Header.Values("Sec-WebSocket-Protocol") {
+	for _, v := range r.Header.Values(protocolHeader) {
 		for offer := range strings.SplitSeq(v, ",") {
 			if strings.TrimSpace(offer) == name {
 				return true
@@ -78,23 +125,6 @@ func isKey(values []string) bool {
 	}
 	key, err := base64.StdEncoding.DecodeString(values[0])
 	return err == nil && len(key) == 16 && len(values[0]) == 24
-}
-
-// checked is what the upgrader has to see of a request that is acceptable: it looks at
-// the first value of each header only.
-func checked(r *http.Request) *http.Request {
-	u := &http.Request{
-		Method: r.Method, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Host: r.Host,
-		Header: http.Header{
-			"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
-			"Sec-Websocket-Key":        r.Header["Sec-Websocket-Key"],
-			"Sec-Websocket-Extensions": r.Header["Sec-Websocket-Extensions"],
-		},
-	}
-	if offers(r, subprotocol) {
-		u.Header["Sec-Websocket-Protocol"] = []string{subprotocol}
-	}
-	return u
 }
 
 // allows reports whether the page that a request comes from may connect (RFC 6455

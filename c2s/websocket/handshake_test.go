@@ -137,6 +137,9 @@ func TestCompressionOffers(t *testing.T) {
 			t.Errorf("%s: %s %q, want %q", offer, res.Status, got, want)
 		}
 	}
+	if res, _ := h.ask(handshake + "Sec-WebSocket-Protocol: xmpp\r\nSec-WebSocket-Extensions: ;;\r\n\r\n"); res.StatusCode != 400 {
+		t.Errorf("no list of extensions: %s", res.Status)
+	}
 }
 
 // TestCompressed: long stanzas are compressed, short ones are not.

@@ -113,7 +113,7 @@ func start(t testing.TB, o options) *house {
 	}
 	if o.front {
 		web = front.New(front.Config{
-			TLS: config, Rest: h.acceptor, HeaderBytes: 8 << 10, Log: slog.New(slog.DiscardHandler), Portable: o.Portable,
+			TLS: config, Rest: h.acceptor, Upgraders: map[string]front.Upgrader{"/": h.acceptor, rawPath: h.acceptor}, HeaderBytes: 8 << 10, Log: slog.New(slog.DiscardHandler), Portable: o.Portable,
 			HeaderTime: patience, BodyTime: patience, ReplyTime: patience, IdleTime: patience,
 		})
 	} else {

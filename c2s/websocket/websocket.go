@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gobwas/ws"
+	"github.com/gobwas/httphead"
 
 	"rollcall/conf"
 	"rollcall/internal/forwarded"
@@ -99,16 +99,13 @@ func (a *Acceptor) Close(ctx context.Context) error {
 // subprotocol is the one of RFC 7395 section 3.1.
 const subprotocol = "xmpp"
 
-// handshakeTime bounds how long the answer to a handshake may take to be written.
-const handshakeTime = 10 * time.Second
-
 // ServeHTTP implements http.Handler. Requests that are no handshake of RFC 6455 section
 // 4.2.1 are answered 400, 405 or 426, those without the subprotocol "xmpp" 400, those
 // from pages of other origins 403, and all after Close 503.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	remote, secure := forwarded.Proxies(a.cfg.TrustedProxies).Client(r)
-	if !a.acceptable(w, r) {
-		a.cfg.Log.Debug("handshake refused", "remote", remote, "method", r.Method, "origin", r.Header.Get("Origin"))
+	if refused := a.refusal(r); refused != nil {
+		a.cfg.Log.Debug("handshake refused", "remote", r.RemoteAddr, "method", r.Method, "origin", r.Header.Get("Origin"), "status", refused.status)
+		refused.write(w)
 		return
 	}
 	if !a.entrance.enter() {
@@ -116,31 +113,50 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.entrance.leave()
-	upgrader := ws.HTTPUpgrader{Timeout: handshakeTime}
-	if offers(r, subprotocol) {
-		upgrader.Protocol = func(name string) bool { return name == subprotocol }
-	}
-	deflate := false
-	if a.cfg.Compression && offersExtension(r) {
-		upgrader.Negotiate = agree(&deflate)
-	}
-	nc, rw, _, err := upgrader.Upgrade(checked(r), w)
+	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		a.cfg.Log.Debug("handshake", "err", err, "remote", remote)
-		if nc != nil {
-			// Nobody is there to be told that closing failed.
-			_ = nc.Close()
-		}
+		a.cfg.Log.Debug("handshake", "err", err, "remote", r.RemoteAddr)
+		http.Error(w, "The connection cannot become a WebSocket.", http.StatusInternalServerError)
 		return
 	}
 	// What the client sent ahead is in the buffer, which is given up.
 	early, err := rw.Reader.Peek(rw.Reader.Buffered())
 	if err != nil {
-		a.cfg.Log.Error("handshake", "err", err, "remote", remote)
+		a.cfg.Log.Error("handshake", "err", err, "remote", r.RemoteAddr) // as many are there
 	}
+	a.begin(nc, r, early)
+}
+
+// Upgrade implements front.Upgrader: it takes handshakes without net/http, which makes
+// 12 KB of garbage for each connection that leaves it. What is to be refused is left to
+// ServeHTTP.
+func (a *Acceptor) Upgrade(r *http.Request, detach func() (net.Conn, bool)) bool {
+	if a.refusal(r) != nil || !a.entrance.enter() {
+		return false
+	}
+	defer a.entrance.leave()
+	if nc, ok := detach(); ok {
+		a.begin(nc, r, nil)
+	}
+	return true
+}
+
+// begin answers a handshake and begins a session; early came after the request.
+func (a *Acceptor) begin(nc net.Conn, r *http.Request, early []byte) {
+	if err := nc.SetDeadline(time.Time{}); err != nil { // those of HTTP
+		a.cfg.Log.Debug("handshake", "err", err, "remote", r.RemoteAddr)
+		// Nobody is there to be told that closing failed.
+		_ = nc.Close()
+		return
+	}
+	remote, secure := forwarded.Proxies(a.cfg.TrustedProxies).Client(r)
 	c := a.newConn(server.Info{Kind: "websocket", Remote: remote, Secure: secure})
-	c.frames.deflate = deflate
-	c.serve(nc, early)
+	var extensions []httphead.Option
+	if a.cfg.Compression {
+		extensions, _ = agree(r.Header[extensionsHeader]) // refusal saw it
+	}
+	c.frames.deflate = len(extensions) > 0
+	c.serve(nc, early, answer(r, extensions))
 }
 
 func (a *Acceptor) newConn(info server.Info) *conn {
@@ -150,14 +166,19 @@ func (a *Acceptor) newConn(info server.Info) *conn {
 	return c
 }
 
-// serve begins a session on a connection; early came over it already.
-func (c *conn) serve(nc net.Conn, early []byte) {
+// serve begins a session on a connection, where answer is the first thing to be sent;
+// early came over it already.
+func (c *conn) serve(nc net.Conn, early, answer []byte) {
 	c.link.Init(c.a.pool, nc, c)
 	c.info.Secure = c.info.Secure || c.link.Secure()
 	c.heard.Store(c.a.now())
+	// Nothing else waits there, and it fits.
+	_, _ = c.link.Queue(answer)
 	c.session = c.a.srv.NewSession(c, &c.a.listener)
 	if c.watched != nil {
 		c.watched.start()
 	}
-	c.link.Start(early)
+	if c.link.Start(early) {
+		c.link.Flush()
+	}
 }

@@ -237,7 +237,8 @@ func (c *conn) request(data []byte) (left []byte) {
 	if complete {
 		r, err = http.ReadRequest(in)
 	}
-	if r == nil || err != nil || !c.f.holds(r) || !valid(r) {
+	upgrader := c.f.upgrader(r)
+	if r == nil || err != nil || upgrader == nil && !c.f.holds(r) || !valid(r) {
 		c.leave(data)
 		return nil
 	}
@@ -245,14 +246,25 @@ func (c *conn) request(data []byte) (left []byte) {
 	if c.link.Secure() {
 		r.TLS = &tls.ConnectionState{HandshakeComplete: true}
 	}
+	if upgrader != nil {
+		if !c.upgrade(upgrader, r, func() []byte { return unread(in, src) }) {
+			c.leave(data)
+		}
+		return nil
+	}
 	if !c.serve(newExchange(r)) {
 		return nil
 	}
-	if left = src.data; in.Buffered() > 0 {
-		buffered, _ := in.Peek(in.Buffered()) // as many are there
-		left = append(bytes.Clone(buffered), left...)
+	return unread(in, src)
+}
+
+// unread is what came and was not read.
+func unread(in *bufio.Reader, src *source) []byte {
+	if in.Buffered() == 0 {
+		return src.data
 	}
-	return left
+	buffered, _ := in.Peek(in.Buffered()) // as many are there
+	return append(bytes.Clone(buffered), src.data...)
 }
 
 // leave hands the connection to net/http, which gets data first.

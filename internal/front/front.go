@@ -39,6 +39,8 @@ type Config struct {
 	// Held takes the POST requests to Paths; nil is for none.
 	Held  Handler
 	Paths []string
+	// Upgraders, by path, may take GET requests with the header Upgrade.
+	Upgraders map[string]Upgrader
 	// Rest takes everything else.
 	Rest http.Handler
 	// HeaderTime bounds how slowly the head of a request may come, BodyTime the

@@ -56,7 +56,9 @@ func (a *App) listenHTTP(l conf.HTTPListener) error {
 		s.enders = append(s.enders, s.held.Shutdown)
 	}
 	if l.WebSocket {
-		s.enders = append(s.enders, a.serveWebSocket(mux, l, proxies).Close)
+		acceptor := a.serveWebSocket(mux, l, proxies)
+		s.upgraders = map[string]front.Upgrader{websocketPath: acceptor, websocketPath + "/": acceptor}
+		s.enders = append(s.enders, acceptor.Close)
 	}
 	if l.HostMeta {
 		h := hostmeta.Handler(hostMeta(l, proxies))
@@ -143,10 +145,11 @@ type ender func(context.Context) error
 
 // site is what an HTTP listener serves.
 type site struct {
-	rest   http.Handler
-	held   *bosh.Handler // nil for none
-	secure *tls.Config   // nil for none
-	enders []ender       // called before the listener closes
+	rest      http.Handler
+	held      *bosh.Handler             // nil for none
+	upgraders map[string]front.Upgrader // by path
+	secure    *tls.Config               // nil for none
+	enders    []ender                   // called before the listener closes
 }
 
 // serveHTTP serves a site until Shutdown.
@@ -156,7 +159,7 @@ func (a *App) serveHTTP(address string, s site) (net.Listener, error) {
 		return nil, err
 	}
 	c := front.Config{
-		TLS: s.secure, Rest: s.rest,
+		TLS: s.secure, Rest: s.rest, Upgraders: s.upgraders,
 		HeaderTime: headerTime, BodyTime: bodyTime, ReplyTime: bosh.ReplyTime, IdleTime: idleTime, LastCall: lastCall,
 		HeaderBytes: headerBytes, Log: a.o.Log,
 	}
