@@ -116,7 +116,7 @@ func (c *Conn) Closed() bool {
 }
 
 // SetReadDeadline bounds the wait for the next bytes; the zero time is for ever.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.nc.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.mover.bound(t) }
 
 // Queue queues the parts, which it copies, as one piece. flush means that it is
 // time to call Flush before more is queued. It returns ErrFull when more than
@@ -174,7 +174,8 @@ func (c *Conn) Close(final []byte, linger time.Duration) {
 		c.Cut() // which ends the sides that have not ended
 		return
 	}
-	if c.nc.SetDeadline(time.Now().Add(linger)) != nil {
+	at := time.Now().Add(linger)
+	if c.mover.bound(at) != nil || c.nc.SetDeadline(at) != nil {
 		c.Cut()
 	}
 	c.Flush()
@@ -188,6 +189,7 @@ func (c *Conn) Cut() {
 	c.out.mu.Unlock()
 	if !detached {
 		closeConn(c.nc)
+		c.mover.noticeCut()
 	}
 }
 

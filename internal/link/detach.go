@@ -26,6 +26,7 @@ func (c *Conn) Detach(unread []byte) (d *Detached, ok bool) {
 	if !c.out.seizePen(&c.out.detached) {
 		return nil, false
 	}
+	c.mover.leave()
 	c.p.forget(c)
 	d = &Detached{nc: c.nc, prefix: bytes.Clone(unread)}
 	if s := c.out.secure; s != nil {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -236,6 +238,63 @@ func TestReadMore(t *testing.T) {
 			t.Fatal("the deadline does not matter")
 		}
 		c.Close()
+	})
+}
+
+// A connection that says nothing is told of its deadline, however often that was moved.
+func TestReadDeadline(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		s := newServer(echo(t))
+		c := connect(s)
+		say(t, c, "hello")
+		expect(t, c, "<hello>")
+		for _, wait := range []time.Duration{time.Minute, time.Hour, 0, 50 * time.Millisecond} {
+			at := time.Time{}
+			if wait > 0 {
+				at = time.Now().Add(wait)
+			}
+			if err := s.SetReadDeadline(at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := wait(t, s.errs); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+		c.Close()
+		wait(t, s.ended)
+	})
+}
+
+// Connections come and go all the time, and descriptors are used again: each gets its
+// own bytes, and all end.
+func TestComeAndGo(t *testing.T) {
+	every(t, limits, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		var all sync.WaitGroup
+		var connecting sync.Mutex
+		for i := range 8 {
+			all.Go(func() {
+				for j := range 25 {
+					s := newServer(echo(t))
+					connecting.Lock() // who dials first is accepted first
+					c := connect(s)
+					connecting.Unlock()
+					text := fmt.Sprintf("%d of %d", j, i)
+					say(t, c, text)
+					expect(t, c, "<"+text+">")
+					if (i+j)%2 == 0 {
+						s.Cut()
+					} else {
+						c.Close()
+					}
+					wait(t, s.errs)
+					wait(t, s.ended)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(p.Open()); n != 0 {
+			t.Errorf("%d connections are left", n)
+		}
 	})
 }
 

@@ -1,6 +1,9 @@
 package link
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // mover moves a connection's bytes; everything else is the same on all systems.
 type mover interface {
@@ -8,6 +11,15 @@ type mover interface {
 	start()
 	// tryWrite writes what the peer takes at once, perhaps nothing.
 	tryWrite(p []byte) (n int, err error)
+	// bound sets the time by which the next bytes have to come; zero is for ever.
+	bound(at time.Time) error
+	// await reads, and waits for bytes until then. It is called in received.
+	await(read func([]byte) (int, error), p []byte) (int, error)
+	// noticeCut is called after the connection was closed, to end reading.
+	noticeCut()
+	// leave leaves the connection, which stays open, to somebody else. It is called in
+	// received, which returns false then.
+	leave()
 }
 
 // newMover chooses how a connection's bytes move.
@@ -44,3 +56,11 @@ func (m simple) run() {
 
 // tryWrite leaves writing to a goroutine that may wait.
 func (m simple) tryWrite([]byte) (int, error) { return 0, nil }
+
+func (m simple) bound(at time.Time) error { return m.c.nc.SetReadDeadline(at) }
+
+func (m simple) await(read func([]byte) (int, error), p []byte) (int, error) { return read(p) }
+
+func (m simple) noticeCut() {} // reading fails
+
+func (m simple) leave() {}

@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !linux
 
 package link
 
@@ -6,3 +6,8 @@ import "net"
 
 // newLean returns nil: there is no lean mover on this system.
 func newLean(*Conn, net.Conn) mover { return nil }
+
+// poller is what lean movers wait with.
+type poller struct{}
+
+func (*poller) close() {}

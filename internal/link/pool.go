@@ -1,10 +1,10 @@
 // Package link moves the bytes of connections, with TLS or without, for whoever
 // knows what they mean.
 //
-// An idle connection holds one parked goroutine and no buffer. When bytes arrive
-// the goroutine hands them to a worker and ends; the worker gives them to the
-// connection's Handler and parks a fresh goroutine, whose stack is small again. See
-// mover_unix.go; other systems have a goroutine with a buffer for each connection.
+// An idle connection holds no goroutine and no buffer: one goroutine waits for all of
+// a Pool's connections, and hands those that have bytes to workers, who read them and
+// give them to the connection's Handler. See mover_linux.go; other systems have a
+// goroutine with a buffer for each connection.
 package link
 
 import (
@@ -50,6 +50,7 @@ type Pool struct {
 	closed    bool // by Close: there are no new ones
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
+	poller    *poller // made for the first connection that needs it
 }
 
 // idleWorkers is how many workers are kept for the next bytes to arrive.
@@ -188,7 +189,7 @@ func (p *Pool) Stop() error {
 func (p *Pool) Close(ctx context.Context) error {
 	err := p.Stop()
 	p.close()
-	defer p.workers.Close()
+	defer p.release()
 	select {
 	case <-p.gone:
 		return err
@@ -202,6 +203,16 @@ func (p *Pool) Close(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(err, fmt.Errorf("link: %d connections were cut: %w", len(left), ctx.Err()))
+}
+
+// release ends what all connections used.
+func (p *Pool) release() {
+	p.workers.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.poller != nil {
+		p.poller.close()
+	}
 }
 
 func (p *Pool) close() {

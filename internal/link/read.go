@@ -93,9 +93,9 @@ func (c *Conn) unseal(s *secure, data []byte) error {
 func (c *Conn) ReadMore(p []byte) (int, error) {
 	s := c.out.secure
 	if s == nil {
-		return c.nc.Read(p)
+		return c.mover.await(c.nc.Read, p)
 	}
 	s.waits = true
 	defer func() { s.waits = false }()
-	return s.tls.Read(p)
+	return c.mover.await(s.tls.Read, p)
 }

@@ -89,7 +89,7 @@ func (c *Conn) handshake() error {
 		err = s.tls.Handshake()
 	}
 	if err == nil {
-		err = c.nc.SetDeadline(time.Time{})
+		err = errors.Join(c.nc.SetDeadline(time.Time{}), c.mover.bound(time.Time{}))
 	}
 	s.direct = false
 	if err == nil && !c.out.becomeSecure(s) {

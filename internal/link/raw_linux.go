@@ -1,0 +1,42 @@
+package link
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The calls of this file never wait, so the scheduler is not told of them: that a
+// thread may block costs more than reading a message does, and on a busy machine the
+// processor is given away meanwhile.
+
+func read(fd int, p []byte) (int, error) { return call(syscall.SYS_READ, fd, p) }
+
+func write(fd int, p []byte) (int, error) { return call(syscall.SYS_WRITE, fd, p) }
+
+func call(trap uintptr, fd int, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// epollWait takes the events that are there.
+func epollWait(epoll int, events []syscall.EpollEvent) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll),
+			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
