@@ -151,11 +151,7 @@ func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
 		s.sendSASL(t, "challenge", challenge)
 		return More
 	}
-	user, err := jid.New(n.exchange.User(), n.host, "")
-	if err != nil {
-		return s.saslFailed(t, &auth.Failure{Condition: auth.NotAuthorized, Cause: err})
-	}
-	s.authenticated(user)
+	s.authenticated(n.exchange.Account())
 	s.sendSASL(t, "success", challenge)
 	return Restart
 }

@@ -84,7 +84,8 @@ type Users interface {
 	// ErrNotFound. With ErrBlocked it returns both.
 	Credentials(ctx context.Context, id string) (Credentials, error)
 	// Mechanisms lists the SCRAM mechanisms that every user's credentials can
-	// serve, so that nothing else is advertised. PLAIN always works.
+	// serve, so that nothing else is advertised. PLAIN always works. The list never
+	// changes.
 	Mechanisms() []string
 }
 

@@ -17,6 +17,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,8 +26,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-
-	"mellium.im/sasl"
 
 	"rollcall/storage"
 )
@@ -52,6 +51,8 @@ type Config struct {
 // Authenticator starts exchanges. It is safe for concurrent use.
 type Authenticator struct {
 	users      storage.Users
+	offered    []string // the SCRAM mechanisms, strongest first, then PLAIN
+	plainKeys  string   // the mechanism whose keys PLAIN checks against, for all users alike
 	iterations int
 	secret     []byte
 	nonce      func() string // the server's part of a SCRAM nonce
@@ -72,8 +73,11 @@ func New(c Config) (*Authenticator, error) {
 	case len(c.Secret) < minSecret:
 		return nil, fmt.Errorf("auth: secret of %d bytes, the least is %d", len(c.Secret), minSecret)
 	}
+	served := c.Users.Mechanisms()
 	return &Authenticator{
 		users:      c.Users,
+		offered:    append(ordered(byStrength(), served), plainName),
+		plainKeys:  append(ordered(byCost(), served), byCost()[0])[0],
 		iterations: c.Iterations,
 		secret:     slices.Clone(c.Secret),
 		nonce:      randomNonce,
@@ -88,21 +92,25 @@ func randomNonce() string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// Mechanisms lists the SASL names to offer, strongest first: the SCRAM
-// mechanisms that the store can serve for every user, and PLAIN if plain is
-// true.
-func (a *Authenticator) Mechanisms(plain bool) []string {
-	served := a.users.Mechanisms()
-	var names []string
-	for _, m := range byStrength() {
+// ordered lists those of all that are served.
+func ordered(all, served []string) (names []string) {
+	for _, m := range all {
 		if slices.Contains(served, m) {
 			names = append(names, m)
 		}
 	}
-	if plain {
-		names = append(names, plainName)
-	}
 	return names
+}
+
+// Mechanisms lists the SASL names to offer, strongest first: the SCRAM
+// mechanisms that the store can serve for every user, and PLAIN if plain is
+// true. The list is not the caller's to change.
+func (a *Authenticator) Mechanisms(plain bool) []string {
+	if plain {
+		return a.offered
+	}
+	n := len(a.offered) - 1
+	return a.offered[:n:n]
 }
 
 // Start begins one exchange with a client of the host, whose users' JIDs have
@@ -115,39 +123,17 @@ func (a *Authenticator) Start(host, mechanism string, plain bool) (*Exchange, *F
 	if !slices.Contains(a.Mechanisms(plain), mechanism) {
 		return nil, &Failure{Condition: InvalidMechanism, Cause: fmt.Errorf("mechanism %q is not offered", claimed(mechanism))}
 	}
-	e := &Exchange{a: a, host: host}
-	if mechanism == plainName {
-		e.machine = sasl.NewServer(sasl.Plain, e.permitPlain)
-	} else {
-		e.machine = sasl.NewServer(e.scram(mechanism), nil)
-	}
-	return e, nil
+	return &Exchange{a: a, host: host, mechanism: mechanism}, nil
 }
 
-// decoy returns keys for a user who has none: always the same for the same
-// name, and no password fits them.
+// decoy returns keys for a user who has none. The salt is always the same for the same
+// name; the rest has the right length, and no password fits it.
 func (a *Authenticator) decoy(mechanism, user string) storage.SCRAMKeys {
-	about := mechanism + "\x00" + user
-	newHash := hashOf(mechanism)
+	sum := mac(sha256.New, a.secret, "salt\x00"+mechanism+"\x00"+user)
+	keys := bytes.Repeat(sum, 2)[:hashOf(mechanism)().Size()]
 	return storage.SCRAMKeys{
-		Mechanism:  mechanism,
-		Salt:       mac(sha256.New, a.secret, "salt\x00"+about)[:saltSize],
-		Iterations: a.iterations,
-		StoredKey:  mac(newHash, a.secret, "stored\x00"+about),
-		ServerKey:  mac(newHash, a.secret, "server\x00"+about),
+		Mechanism: mechanism, Salt: sum[:saltSize], Iterations: a.iterations, StoredKey: keys, ServerKey: keys,
 	}
-}
-
-// plainKeys names the mechanism whose keys PLAIN checks against, for all users
-// alike.
-func (a *Authenticator) plainKeys() string {
-	served := a.users.Mechanisms()
-	for _, m := range byCost() {
-		if slices.Contains(served, m) {
-			return m
-		}
-	}
-	return byCost()[0]
 }
 
 // verify reports whether the password is the user's. It costs the same for one who does
@@ -163,11 +149,11 @@ func (a *Authenticator) verify(ctx context.Context, acc account, password string
 			return a.work.matches(ctx, h, password)
 		}
 	}
-	if pattern := a.pattern.Load(); pattern != nil && c.Plain == "" && !hasKeys(c) && len(a.users.Mechanisms()) == 0 {
+	if pattern := a.pattern.Load(); pattern != nil && c.Plain == "" && !hasKeys(c) && len(a.offered) == 1 {
 		_, err = a.work.matches(ctx, pattern, password)
 	} else {
 		err = a.work.do(ctx, 0, func() (err error) {
-			ok, err = check(c, password, a.decoy(a.plainKeys(), acc.name), a.derive)
+			ok, err = check(c, password, func() storage.SCRAMKeys { return a.decoy(a.plainKeys, acc.name) }, a.derive)
 			return err
 		})
 	}

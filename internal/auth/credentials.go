@@ -95,15 +95,16 @@ func Verify(c storage.Credentials, password string) bool {
 		ok, err := newWork().matches(context.Background(), h, password)
 		return ok && err == nil
 	}
-	decoy := storage.SCRAMKeys{Mechanism: scramSHA256, Salt: make([]byte, saltSize), Iterations: MinIterations}
-	ok, err := check(c, password, decoy, derive)
+	ok, err := check(c, password, func() storage.SCRAMKeys {
+		return storage.SCRAMKeys{Mechanism: scramSHA256, Salt: make([]byte, saltSize), Iterations: MinIterations}
+	}, derive)
 	return ok && err == nil
 }
 
-// check is Verify that works on decoy when the credentials have no usable keys,
-// so that a user without any costs as much. Keys for decoy's mechanism are used
+// check is Verify that works on a decoy when the credentials have no usable keys,
+// so that a user without any costs as much. Keys for the decoy's mechanism are used
 // before others. The error is that of derive.
-func check(c storage.Credentials, password string, decoy storage.SCRAMKeys, derive deriver) (bool, error) {
+func check(c storage.Credentials, password string, makeDecoy func() storage.SCRAMKeys, derive deriver) (bool, error) {
 	prepared, forbidden := prepare(password)
 	if forbidden != nil {
 		// It belongs to nobody, but that must not show in the time it takes.
@@ -112,6 +113,7 @@ func check(c storage.Credentials, password string, decoy storage.SCRAMKeys, deri
 	if c.Plain != "" && sameText(preparedOr(c.Plain), prepared) {
 		return forbidden == nil, nil
 	}
+	decoy := makeDecoy()
 	keys, found := keysFor(c, decoy.Mechanism)
 	for _, mechanism := range byCost() {
 		if !found {
@@ -189,7 +191,20 @@ func prepare(password string) (string, error) {
 	if !utf8.ValidString(password) {
 		return "", errors.New("not UTF-8")
 	}
+	if isASCII(password) {
+		return password, nil
+	}
 	return precis.OpaqueString.String(password)
+}
+
+// isASCII reports whether s is printable ASCII, which OpaqueString leaves alone.
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // preparedOr is the prepared form of a stored password, or the password itself

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"mellium.im/sasl"
-
 	"rollcall/internal/jid"
 	"rollcall/storage"
 )
@@ -23,27 +21,25 @@ var (
 	errTooLong       = fmt.Errorf("more than %d bytes of base64", maxText)
 	errEnded         = errors.New("step after the end of the exchange")
 	errAborted       = errors.New("aborted by the client")
+	errPlain         = errors.New("PLAIN: not three parts, or one is empty or not UTF-8")
 )
 
 // Exchange is one try of one client to log in. It is for one goroutine at a
 // time.
 type Exchange struct {
-	a       *Authenticator
-	host    string
-	machine *sasl.Negotiator
-
-	// ctx belongs to the Step under way: the framework's callbacks take none.
-	ctx      context.Context
-	prompted bool     // the client has been asked for an initial response
-	ended    bool     // by success or failure
-	verdict  *Failure // why the mechanism's callback refused
-	claimed  string
-	user     string
+	a         *Authenticator
+	host      string
+	mechanism string
+	prompted  bool        // the client has been asked for an initial response
+	ended     bool        // by success or failure
+	scram     *scramState // from the client's first message on
+	claimed   string
+	account   jid.JID
 }
 
-// User is the id of the user who logged in, which is the local part of their
-// JID; empty before the exchange has succeeded.
-func (e *Exchange) User() string { return e.user }
+// Account is the bare address of the user who logged in; zero before the exchange has
+// succeeded.
+func (e *Exchange) Account() jid.JID { return e.account }
 
 // Abort ends the exchange at the client's wish (RFC 6120 section 6.4.4).
 func (e *Exchange) Abort() *Failure {
@@ -72,33 +68,34 @@ func (e *Exchange) Step(ctx context.Context, text string) (challenge string, don
 		return "", false, nil
 	}
 	e.prompted = true
-	var data []byte
+	message := ""
 	if text != "=" {
-		var err error
-		if data, err = decode64(text); err != nil {
+		data, err := decode64(text)
+		if err != nil {
 			return e.fail(IncorrectEncoding, err)
 		}
+		message = string(data)
 	}
-	e.ctx = ctx
-	more, resp, err := e.machine.Step(data)
-	e.ctx = nil
-	if err != nil {
-		return e.refuse(err)
-	}
-	e.ended = !more
-	return base64.StdEncoding.EncodeToString(resp), !more, nil
-}
-
-// refuse turns a mechanism's error into the end of the exchange.
-func (e *Exchange) refuse(err error) (string, bool, *Failure) {
-	var f *Failure
-	switch {
-	case errors.Is(err, sasl.ErrAuthn) && e.verdict != nil:
-		return e.fail(e.verdict.Condition, e.verdict.Cause)
-	case errors.As(err, &f):
+	reply, done, f := e.next(ctx, message)
+	if f != nil {
 		return e.fail(f.Condition, f.Cause)
 	}
-	return e.fail(MalformedRequest, err)
+	e.ended = done
+	return base64.StdEncoding.EncodeToString([]byte(reply)), done, nil
+}
+
+// next is the mechanism's answer to a message of the client.
+func (e *Exchange) next(ctx context.Context, message string) (reply string, done bool, f *Failure) {
+	switch {
+	case e.mechanism == plainName:
+		return "", true, e.plain(ctx, message)
+	case e.scram == nil:
+		reply, f = e.scramFirst(ctx, message)
+		return reply, false, f
+	default:
+		reply, f = e.scramFinal(message)
+		return reply, true, f
+	}
 }
 
 func (e *Exchange) fail(condition string, cause error) (string, bool, *Failure) {
@@ -117,7 +114,7 @@ type account struct {
 
 // lookup finds whom the client claims to be. A name that cannot be a user's is
 // an unknown user.
-func (e *Exchange) lookup(name string) (account, *Failure) {
+func (e *Exchange) lookup(ctx context.Context, name string) (account, *Failure) {
 	e.claimed = claimed(name)
 	j, err := jid.New(name, e.host, "")
 	if err == nil && j.Local() == "" {
@@ -127,7 +124,7 @@ func (e *Exchange) lookup(name string) (account, *Failure) {
 		return account{name: name, unknown: err}, nil
 	}
 	acc := account{jid: j, name: j.Local()}
-	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	acc.credentials, err = e.a.users.Credentials(ctx, acc.name)
 	switch {
@@ -158,27 +155,22 @@ func (e *Exchange) accept(acc account, authzid string) *Failure {
 			return &Failure{Condition: InvalidAuthzid, Cause: fmt.Errorf("%s may not act as %s", acc.jid, j)}
 		}
 	}
-	e.user = acc.name
+	e.account = acc.jid
 	return nil
 }
 
-// permitPlain is what sasl.Plain asks once it has split the message.
-func (e *Exchange) permitPlain(n *sasl.Negotiator) bool {
-	name, password, authzid := n.Credentials()
-	e.verdict = e.checkPlain(string(name), string(password), string(authzid))
-	return e.verdict == nil
-}
-
-func (e *Exchange) checkPlain(name, password, authzid string) *Failure {
-	// RFC 4616 section 2: neither may be empty, all is UTF-8.
-	if name == "" || password == "" || !utf8.ValidString(name+password+authzid) {
-		return &Failure{Condition: MalformedRequest, Cause: errors.New("PLAIN: a part is empty or not UTF-8")}
+// plain reads PLAIN's message and checks the password (RFC 4616 section 2).
+func (e *Exchange) plain(ctx context.Context, message string) *Failure {
+	authzid, rest, ok := strings.Cut(message, "\x00")
+	name, password, ok2 := strings.Cut(rest, "\x00")
+	if !ok || !ok2 || name == "" || password == "" || strings.Contains(password, "\x00") || !utf8.ValidString(message) {
+		return &Failure{Condition: MalformedRequest, Cause: errPlain}
 	}
-	acc, f := e.lookup(name)
+	acc, f := e.lookup(ctx, name)
 	if f != nil {
 		return f
 	}
-	ok, err := e.a.verify(e.ctx, acc, password)
+	ok, err := e.a.verify(ctx, acc, password)
 	switch {
 	case errors.Is(err, errHash):
 		// Trying again would not help (RFC 6120 section 6.5.11 is for what passes).
@@ -201,5 +193,7 @@ func decode64(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, errors.New("line end within base64")
 	}
-	return base64.StdEncoding.Strict().DecodeString(s)
+	return strict64.DecodeString(s)
 }
+
+var strict64 = base64.StdEncoding.Strict()

@@ -72,8 +72,8 @@ func TestPlain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := start(t, a, plainName)
 			text, done, f := talk(t, e, tt.text)
-			if !done || text != "" || e.User() != tt.user || conditionOf(f) != tt.condition {
-				t.Fatalf("%q, %v, user %q, %v; want user %q, %q", text, done, e.User(), f, tt.user, tt.condition)
+			if !done || text != "" || e.Account().Local() != tt.user || conditionOf(f) != tt.condition {
+				t.Fatalf("%q, %v, user %q, %v; want user %q, %q", text, done, e.Account().Local(), f, tt.user, tt.condition)
 			}
 			if f != nil && (f.Cause == nil || len(f.User) > maxClaimed || strings.Contains(f.Error(), "pencil")) {
 				t.Errorf("failure %+v", f)
@@ -81,7 +81,7 @@ func TestPlain(t *testing.T) {
 			if _, done, f := e.Step(t.Context(), tt.text); !done || f == nil {
 				t.Error("step after the end did not fail")
 			}
-			if e.User() != tt.user {
+			if e.Account().Local() != tt.user {
 				t.Error("step after the end changed the user")
 			}
 		})
@@ -164,7 +164,7 @@ func TestStoreErrors(t *testing.T) {
 			u.err = tt.err
 			e := start(t, newAuthenticator(t, u), mechanism)
 			_, done, f := e.Step(tt.ctx, text)
-			if !done || conditionOf(f) != TemporaryAuthFailure || !errors.Is(f, tt.want) || e.User() != "" {
+			if !done || conditionOf(f) != TemporaryAuthFailure || !errors.Is(f, tt.want) || e.Account().Local() != "" {
 				t.Errorf("%s, %s: %v, %v", tt.name, mechanism, done, f)
 			}
 		}

@@ -44,8 +44,8 @@ func FuzzStep(f *testing.F) {
 					if over && (!done || f == nil) {
 						t.Fatalf("%s: went on after the end", mechanism)
 					}
-					if done && f == nil || e.User() != "" {
-						t.Fatalf("%s: logged in as %q", mechanism, e.User())
+					if done && f == nil || e.Account().Local() != "" {
+						t.Fatalf("%s: logged in as %q", mechanism, e.Account().Local())
 					}
 					if f != nil && (!done || f.Cause == nil || text != "" || len(f.User) > maxClaimed) {
 						t.Fatalf("%s: %q, %v, %+v", mechanism, text, done, f)

@@ -177,7 +177,7 @@ func TestBlocked(t *testing.T) {
 			t.Fatal(f)
 		}
 		_, done, f := e.Step(t.Context(), encode(finalMessage(t, scramSHA1, password, "n,,", "n=user,r=abc", decode(t, reply), "")))
-		if !done || conditionOf(f) != want || e.User() != "" {
+		if !done || conditionOf(f) != want || e.Account().Local() != "" {
 			t.Errorf("SCRAM, %s: %v", password, f)
 		}
 	}

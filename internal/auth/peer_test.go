@@ -42,8 +42,8 @@ func TestMelliumClient(t *testing.T) {
 				}
 				return string(out)
 			})
-			if conditionOf(f) != tt.condition || (f == nil) != (e.User() == tt.user) {
-				t.Errorf("%s: %+v: user %q, %v", m.Name, tt, e.User(), f)
+			if conditionOf(f) != tt.condition || (f == nil) != (e.Account().Local() == tt.user) {
+				t.Errorf("%s: %+v: user %q, %v", m.Name, tt, e.Account().Local(), f)
 			}
 		}
 	}
@@ -67,8 +67,8 @@ func TestXdgClient(t *testing.T) {
 				}
 				return out
 			})
-			if right := password == "pencil"; (f == nil) != right || conv.Valid() != right || (e.User() == "user") != right {
-				t.Errorf("%s: %q: user %q, client content %v, %v", mechanism, password, e.User(), conv.Valid(), f)
+			if right := password == "pencil"; (f == nil) != right || conv.Valid() != right || (e.Account().Local() == "user") != right {
+				t.Errorf("%s: %q: user %q, client content %v, %v", mechanism, password, e.Account().Local(), conv.Valid(), f)
 			}
 		}
 	}
@@ -141,10 +141,8 @@ func TestUnknownUser(t *testing.T) {
 // TestUnknownUserWork sees that PLAIN derives the same key, which takes a
 // hundred times as long as all the rest, for everyone whose login fails.
 func TestUnknownUserWork(t *testing.T) {
-	u := newUsers(t)
-	a := newAuthenticator(t, u)
 	var work []string
-	a.derive = func(mechanism, password string, salt []byte, iterations int) (storage.SCRAMKeys, error) {
+	count := func(mechanism, password string, salt []byte, iterations int) (storage.SCRAMKeys, error) {
 		work = append(work, fmt.Sprint(mechanism, " ", password, " ", len(salt), " ", iterations))
 		return derive(mechanism, password, salt, 1) // the work is counted, not done
 	}
@@ -157,7 +155,10 @@ func TestUnknownUserWork(t *testing.T) {
 		{[]string{scramSHA512}, "SCRAM-SHA-512"},
 		{nil, "SCRAM-SHA-256"},
 	} {
+		u := newUsers(t)
 		u.mechanisms = tt.served
+		a := newAuthenticator(t, u)
+		a.derive = count
 		for _, user := range []string{"user", "nobody", "no one", "bare", "plain"} {
 			for _, password := range []string{"wrong", "forbidden\x01"} {
 				work = nil
@@ -170,6 +171,8 @@ func TestUnknownUserWork(t *testing.T) {
 		}
 	}
 	work = nil
+	a := newAuthenticator(t, newUsers(t))
+	a.derive = count
 	if _, _, f := talk(t, start(t, a, plainName), encode("\x00plain\x00pencil")); f != nil || work != nil {
 		t.Errorf("plain password: %v, work %q; want none", f, work)
 	}

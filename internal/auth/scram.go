@@ -1,13 +1,12 @@
 package auth
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"strconv"
-
-	"mellium.im/sasl"
 
 	"rollcall/storage"
 )
@@ -28,48 +27,22 @@ type scramState struct {
 	reply   string // server-first-message
 }
 
-// scram is the server's side of a SCRAM mechanism (RFC 5802 section 5) that
-// needs only StoredKey and ServerKey. The framework's own wants the salted
-// password, which is as good as the password, and gets names with ',' and '='
-// wrong. The mechanism is for this exchange alone.
-func (e *Exchange) scram(name string) sasl.Mechanism {
-	return sasl.Mechanism{
-		Name: name,
-		Start: func(*sasl.Negotiator) (bool, []byte, any, error) {
-			return false, nil, nil, sasl.ErrInvalidState // clients start
-		},
-		Next: func(_ *sasl.Negotiator, message []byte, data any) (bool, []byte, any, error) {
-			s, begun := data.(*scramState)
-			if !begun {
-				s, f := e.scramFirst(name, string(message))
-				if f != nil {
-					return false, nil, nil, f
-				}
-				return true, []byte(s.reply), s, nil
-			}
-			reply, f := e.scramFinal(s, string(message))
-			if f != nil {
-				return false, nil, nil, f
-			}
-			return false, []byte(reply), nil, nil
-		},
-	}
-}
-
-// scramFirst reads client-first-message and makes server-first-message.
-func (e *Exchange) scramFirst(mechanism, message string) (*scramState, *Failure) {
+// scramFirst reads client-first-message and makes server-first-message. All of SCRAM is
+// written here (RFC 5802 section 5), as mellium's server wants the salted password, which
+// is as good as the password, where StoredKey and ServerKey are enough.
+func (e *Exchange) scramFirst(ctx context.Context, message string) (reply string, f *Failure) {
 	first, err := parseClientFirst(message)
 	if err != nil {
-		return nil, &Failure{Condition: MalformedRequest, Cause: err}
+		return "", &Failure{Condition: MalformedRequest, Cause: err}
 	}
-	acc, f := e.lookup(first.user)
+	acc, f := e.lookup(ctx, first.user)
 	if f != nil {
-		return nil, f
+		return "", f
 	}
 	s := &scramState{account: acc, known: acc.unknown, first: first, nonce: first.nonce + e.a.nonce()}
 	// Made for known users too, so that both cost the same.
-	decoy := e.a.decoy(mechanism, acc.name)
-	keys, found := keysFor(acc.credentials, mechanism)
+	decoy := e.a.decoy(e.mechanism, acc.name)
+	keys, found := keysFor(acc.credentials, e.mechanism)
 	if !found {
 		keys = decoy
 		if s.known == nil {
@@ -78,12 +51,14 @@ func (e *Exchange) scramFirst(mechanism, message string) (*scramState, *Failure)
 	}
 	s.keys = keys
 	s.reply = "r=" + s.nonce + ",s=" + base64.StdEncoding.EncodeToString(keys.Salt) + ",i=" + strconv.Itoa(keys.Iterations)
-	return s, nil
+	e.scram = s
+	return s.reply, nil
 }
 
 // scramFinal reads client-final-message, checks the proof and makes
 // server-final-message.
-func (e *Exchange) scramFinal(s *scramState, message string) (string, *Failure) {
+func (e *Exchange) scramFinal(message string) (string, *Failure) {
+	s := e.scram
 	final, err := parseClientFinal(message)
 	if err != nil {
 		return "", &Failure{Condition: MalformedRequest, Cause: err}

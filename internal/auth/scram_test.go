@@ -76,15 +76,15 @@ func TestVectors(t *testing.T) {
 			if f != nil || done || decode(t, reply) != tt.reply {
 				t.Fatalf("first: %q, %v, %v; want %q", decode(t, reply), done, f, tt.reply)
 			}
-			if e.User() != "" {
+			if e.Account().Local() != "" {
 				t.Error("user before success")
 			}
 			end, done, f := talk(t, e, encode(tt.final))
 			if f != nil || !done || decode(t, end) != tt.end {
 				t.Fatalf("final: %q, %v, %v; want %q", decode(t, end), done, f, tt.end)
 			}
-			if e.User() != "user" {
-				t.Errorf("user %q", e.User())
+			if e.Account().Local() != "user" {
+				t.Errorf("user %q", e.Account().Local())
 			}
 		})
 	}
@@ -201,8 +201,8 @@ func TestScramFinal(t *testing.T) {
 					final = tt.change(final)
 				}
 				end, done, f := talk(t, e, or(encode(final), "="))
-				if !done || conditionOf(f) != tt.condition || e.User() != tt.user {
-					t.Fatalf("%v, user %q, %v; want %q, %q", done, e.User(), f, tt.user, tt.condition)
+				if !done || conditionOf(f) != tt.condition || e.Account().Local() != tt.user {
+					t.Fatalf("%v, user %q, %v; want %q, %q", done, e.Account().Local(), f, tt.user, tt.condition)
 				}
 				if strings.HasPrefix(decode(t, end), "v=") != (f == nil) {
 					t.Errorf("end %q", decode(t, end))

@@ -38,6 +38,10 @@ func newWork() *work {
 // do calls f, which takes that much memory, when its turn has come. The error is f's, or
 // why it was not called.
 func (w *work) do(ctx context.Context, memory int64, f func() error) error {
+	if memory == 0 && w.slots.TryAcquire(1) {
+		defer w.slots.Release(1)
+		return f()
+	}
 	waiting, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	if memory > 0 { // who wants none must not queue for it
