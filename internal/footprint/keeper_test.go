@@ -101,7 +101,7 @@ func TestKeeperAfterAStorm(t *testing.T) {
 func TestKeeperWhatIsNotWorthIt(t *testing.T) {
 	for name, h := range map[string]Heap{
 		"little":              {Objects: 2 * mib, Live: 3 * mib / 2, Free: mib / 4},
-		"a fifth":             {Objects: 80 * mib, Live: 80 * mib, Free: 20 * mib},
+		"a tenth":             {Objects: 90 * mib, Live: 90 * mib, Free: 10 * mib},
 		"between objects":     {Objects: 50 * mib, Live: 50 * mib, Unused: 50 * mib},
 		"given back already":  {Objects: 50 * mib, Live: 50 * mib, Released: 500 * mib},
 		"fewer than was live": {Objects: 10 * mib, Live: 50 * mib},
