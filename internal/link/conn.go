@@ -137,11 +137,8 @@ func (c *Conn) Queue(parts ...[]byte) (flush bool, err error) {
 	if waits > 0 && waits+size > c.p.cfg.OutboxBytes {
 		return false, ErrFull
 	}
-	b := c.queued()
-	for _, part := range parts {
-		b.b = append(b.b, part...)
-	}
-	return !o.pen && len(b.b) >= earlyBytes, nil
+	c.queueLocked(parts...)
+	return !o.pen && len(o.queue.b) >= earlyBytes, nil
 }
 
 // Flush sends what was queued, now or as soon as the peer takes it. It does not
@@ -166,8 +163,7 @@ func (c *Conn) Close(final []byte, linger time.Duration) {
 	o.closed = true
 	cut := o.failed || o.shaking
 	if !cut && len(final) > 0 {
-		b := c.queued()
-		b.b = append(b.b, final...)
+		c.queueLocked(final)
 	}
 	o.mu.Unlock()
 	if cut {

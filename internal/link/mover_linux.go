@@ -113,8 +113,8 @@ func (l *lean) Work() {
 
 // take reads once, and reports whether to go on, and whether there is nothing left.
 func (l *lean) take() (more, empty bool) {
-	b := l.c.p.getBuffer()
-	defer l.c.p.putBuffer(b)
+	b := l.c.p.buffers.get(readSize)
+	defer l.c.p.buffers.put(b)
 	n, err := l.try(l.raw.Read, read, b.b[:cap(b.b)])
 	if err == syscall.EAGAIN {
 		if d := l.due.Load(); d != nil && d.passed() {

@@ -38,13 +38,10 @@ const strayBytes = 16 << 10
 // down reports whether what is queued now goes nowhere. The caller has the lock.
 func (o *outbox) down() bool { return o.closed || o.failed }
 
-// queued returns the buffer to append to. The caller has the lock.
-func (c *Conn) queued() *buffer {
+// queueLocked queues the parts. The caller has the lock.
+func (c *Conn) queueLocked(parts ...[]byte) {
 	c.out.news = true
-	if c.out.queue == nil {
-		c.out.queue = c.p.getBuffer()
-	}
-	return c.out.queue
+	c.out.queue = c.p.buffers.append(c.out.queue, parts...)
 }
 
 // takePen takes the pen if it is free and there is something to write with it.
@@ -74,7 +71,7 @@ func (c *Conn) pump(wait bool) {
 			}
 			err = c.writeRest(b.b[n:])
 		}
-		c.p.putBuffer(b)
+		c.p.buffers.put(b)
 		if err != nil {
 			c.broken(err)
 			return
@@ -85,7 +82,7 @@ func (c *Conn) pump(wait bool) {
 // finish goes on where pump would have to wait.
 func (c *Conn) finish(b *buffer, n int) {
 	err := c.writeRest(b.b[n:])
-	c.p.putBuffer(b)
+	c.p.buffers.put(b)
 	if err != nil {
 		c.broken(err)
 		return
@@ -178,7 +175,7 @@ func (c *Conn) sealLocked() error {
 	var err error
 	if b != nil {
 		_, err = o.secure.tls.Write(b.b)
-		c.p.putBuffer(b)
+		c.p.buffers.put(b)
 	} else {
 		err = o.secure.tls.CloseWrite()
 	}
@@ -200,8 +197,8 @@ func (c *Conn) broken(err error) {
 	o := &c.out
 	o.mu.Lock()
 	o.failed, o.moving = true, 0
-	c.p.putBuffer(o.queue)
-	c.p.putBuffer(o.wire)
+	c.p.buffers.put(o.queue)
+	c.p.buffers.put(o.wire)
 	o.queue, o.wire = nil, nil
 	closed := o.closed
 	o.wake()

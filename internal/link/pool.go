@@ -39,7 +39,7 @@ type Config struct {
 type Pool struct {
 	cfg      Config
 	workers  *workers.Pool
-	buffers  sync.Pool // of *buffer
+	buffers  buffers
 	attempts sync.Pool // of *attempt
 
 	closing chan struct{} // closed by Stop
@@ -60,7 +60,6 @@ const idleWorkers = 64
 func New(c Config) *Pool {
 	return &Pool{
 		cfg: c, workers: workers.New(idleWorkers),
-		buffers:   sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, bufferSize)} }},
 		closing:   make(chan struct{}),
 		gone:      make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),

@@ -68,8 +68,8 @@ func (c *Conn) unseal(s *secure, data []byte) error {
 	if len(data) > 0 { // otherwise what is left from before Init stays
 		s.in = data
 	}
-	b := c.p.getBuffer()
-	defer c.p.putBuffer(b)
+	b := c.p.buffers.get(readSize)
+	defer c.p.buffers.put(b)
 	for {
 		n, err := s.tls.Read(b.b[:cap(b.b)])
 		if n > 0 {

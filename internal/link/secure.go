@@ -59,10 +59,7 @@ func (s *secure) Write(p []byte) (int, error) {
 	if !o.sealing && o.wire.len()+len(p) > strayBytes {
 		return 0, errTakesNothing
 	}
-	if o.wire == nil {
-		o.wire = s.c.p.getBuffer()
-	}
-	o.wire.b = append(o.wire.b, p...)
+	o.wire = s.c.p.buffers.append(o.wire, p)
 	return len(p), nil
 }
 
