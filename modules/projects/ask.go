@@ -126,7 +126,7 @@ func (c *community) toldBefore(pe *peer, q *question, projects []string) bool {
 func (c *community) tellOne(b *server.Batch, pe *peer, p *person, fits func(projects []string) bool) (size int) {
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	if !p.shownHere() || !fits(p.view.Load().projects) {
+	if !p.shownHere() || !fits(p.projects()) {
 		return 0
 	}
 	data := p.state(new(news)).append(c.header(kindNews))

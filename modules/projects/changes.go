@@ -46,7 +46,7 @@ func (c *community) directoryChanged(ctx context.Context, e *server.DirectoryCha
 // memberAdded lets p and the members of a project see each other, unless they do
 // already.
 func (c *community) memberAdded(ctx context.Context, b *server.Batch, p *person, project string) {
-	before := p.view.Load().projects
+	before := p.projects()
 	at, had := slices.BinarySearch(before, project)
 	if had {
 		return
@@ -64,7 +64,7 @@ func (c *community) recount(ctx context.Context, p *person) {
 	if !c.m.clustered {
 		return
 	}
-	for _, cn := range p.conns {
+	for cn := range p.conns.all() {
 		p.fan.Lock()
 		says := cn.presence
 		p.fan.Unlock()
@@ -82,7 +82,7 @@ func (c *community) recount(ctx context.Context, p *person) {
 
 // memberRemoved is the end of that, for those who share no other project.
 func (c *community) memberRemoved(ctx context.Context, b *server.Batch, p *person, project string) {
-	before := p.view.Load().projects
+	before := p.projects()
 	at, had := slices.BinarySearch(before, project)
 	if !had {
 		return
@@ -95,7 +95,7 @@ func (c *community) memberRemoved(ctx context.Context, b *server.Batch, p *perso
 // each other by them and did not before is told, and who does so no longer; p.mu is
 // held.
 func (c *community) belong(b *server.Batch, p *person, ids []string) {
-	before := p.view.Load().projects
+	before := p.projects()
 	began, ended, alone := c.moveAlone(p, ids)
 	if !alone {
 		began, ended = c.move(b, p, before, ids)
@@ -108,8 +108,8 @@ func (c *community) belong(b *server.Batch, p *person, ids []string) {
 func (c *community) moveAlone(p *person, ids []string) (began []string, ended []*room, ok bool) {
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	before := p.view.Load().projects
-	if len(p.conns) > 0 || len(p.remotes) > 0 {
+	before := p.projects()
+	if !p.conns.empty() || len(p.remotes) > 0 {
 		return nil, nil, false
 	}
 	began = c.moveTo(p, ids)
@@ -117,12 +117,11 @@ func (c *community) moveAlone(p *person, ids []string) (began []string, ended []
 }
 
 func (c *community) move(b *server.Batch, p *person, before, ids []string) (began []string, ended []*room) {
-	readers := p.view.Load().readers
 	c.ties.Lock()
 	defer c.ties.Unlock()
 	for _, o := range c.others(p, minus(before, ids)) {
 		if firstShared(o.seenIn(), ids) == "" {
-			c.conceal(b, o, readers)
+			c.conceal(b, o, p)
 		}
 	}
 	p.fan.Lock()
@@ -135,13 +134,14 @@ func (c *community) move(b *server.Batch, p *person, before, ids []string) (bega
 	// After that: whoever asks about a project and is not told of p has heard it.
 	ended = c.partAll(p, minus(before, ids))
 	p.fan.Unlock()
-	var x extension
+	x := c.m.extension()
+	defer c.m.free(x)
 	for _, o := range c.others(p, minus(ids, before)) {
 		if firstShared(o.seenIn(), before) != "" {
 			continue
 		}
-		for _, s := range readers {
-			c.describe(b, &x, o, ids, s.Session)
+		for r := range p.conns.readers() {
+			c.describe(b, x, o, ids, r.session)
 		}
 	}
 	return began, ended
@@ -150,8 +150,8 @@ func (c *community) move(b *server.Batch, p *person, before, ids []string) (bega
 // moveTo makes ids the projects and enters their rooms. It returns those that nobody of
 // this node was in; mu and fan are held.
 func (c *community) moveTo(p *person, ids []string) (began []string) {
-	before := p.view.Load().projects
-	p.publish(ids)
+	before := p.projects()
+	p.member.Store(c.intern(ids))
 	p.respread()
 	for _, id := range minus(ids, before) {
 		if c.join(id, p) && c.m.clustered {

@@ -18,10 +18,10 @@ func (c *community) userAvailable(ctx context.Context, e *server.UserAvailable) 
 
 // connOf returns a living connection's entry, made if need be.
 func (c *community) connOf(p *person, s *server.Session) *conn {
-	cn := p.find(s.Conn())
+	cn := p.conns.find(s.Conn())
 	if cn == nil {
-		cn = &conn{id: s.Conn(), jid: s.JID(), session: s}
-		p.conns = append(p.conns, cn)
+		cn = &conn{session: s}
+		p.conns.add(cn)
 	}
 	return cn
 }
@@ -44,12 +44,11 @@ func (c *community) setPresence(ctx context.Context, e *server.SetPresence) {
 		change, err = c.remove(ctx, p, o)
 	}
 	c.tell(e.Batch, p, &word{cn: cn, says: e.Presence, hidden: hidden, over: over, change: change, err: err})
-	if e.Presence.Available && !cn.reads {
+	if e.Presence.Available && !cn.reads.Load() {
 		c.welcome(e.Batch, p, cn)
 	}
 	if !e.Presence.Available {
-		p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool { return x == cn })
-		p.publish(p.view.Load().projects)
+		p.conns.remove(cn)
 		c.leaveIfGone(e.Batch, p)
 	}
 }
@@ -91,7 +90,7 @@ func (c *community) tell(b *server.Batch, p *person, w *word) {
 			lasts = append(lasts, o)
 		}
 		// The successor at the same address has told others enough.
-		if o.jid != w.cn.jid || !visible && !was {
+		if o.jid() != w.cn.jid() || !visible && !was {
 			over = append(over, o)
 		}
 	}
@@ -101,12 +100,12 @@ func (c *community) tell(b *server.Batch, p *person, w *word) {
 	case visible:
 		c.announce(b, p, w.says, projects)
 	case was && w.hidden:
-		c.announceEnd(b, p, server.Unavailable(w.cn.jid, w.says.At), last, changed, projects)
+		c.announceEnd(b, p, server.Unavailable(w.cn.jid(), w.says.At), last, changed, projects)
 	case was:
 		c.announceEnd(b, p, w.says, last, changed, projects)
 	}
 	for _, o := range over {
-		c.announceEnd(b, p, server.Unavailable(o.jid, w.says.At), slices.Contains(lasts, o), changed, projects)
+		c.announceEnd(b, p, server.Unavailable(o.jid(), w.says.At), slices.Contains(lasts, o), changed, projects)
 	}
 	if c.m.clustered && fresh {
 		c.pass(b, p, w, was)
@@ -117,9 +116,9 @@ func (c *community) tell(b *server.Batch, p *person, w *word) {
 func (c *community) pass(b *server.Batch, p *person, w *word, was bool) {
 	n := &news{hidden: w.hidden}
 	if was && !w.hidden {
-		n.gone = []heard{{id: w.cn.id, presence: w.says}}
+		n.gone = []heard{{id: w.cn.id(), presence: w.says}}
 	}
-	c.post(b, p, c.peersIn(p.view.Load().projects, w.change.Nodes), n)
+	c.post(b, p, c.peersIn(p.projects(), w.change.Nodes), n)
 }
 
 // count makes what the store said the user's state, or what this node sees when
@@ -146,24 +145,23 @@ func (c *community) stands(p *person, status storage.Show, rev uint64, guessed b
 	if rev < p.rev {
 		return // another node told what came of both
 	}
-	if status != p.status {
+	if uint8(status) != p.status {
 		c.record(p, rev, projects)
 	}
-	p.status, p.rev, p.guessed = status, rev, guessed
+	p.status, p.rev, p.guessed = uint8(status), rev, guessed
 }
 
 // endGrace takes the connections that counted for a while and do so no longer, as
 // the user is back with cn. A replaced connection's successor is still waited
 // for, unless the user turned invisible.
 func (p *person) endGrace(cn *conn, hidden bool) (late []*conn) {
-	p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool {
-		over := x.grace != nil && (hidden || !x.replaced || x.jid == cn.jid)
-		if over {
-			x.grace.Stop()
+	for x := range p.conns.all() {
+		if x.waits() && (hidden || !x.replaced() || x.jid() == cn.jid()) {
+			x.away.grace.Stop()
+			p.conns.remove(x)
 			late = append(late, x)
 		}
-		return over
-	})
+	}
 	return late
 }
 
@@ -175,14 +173,11 @@ func (c *community) removeConnection(ctx context.Context, e *server.RemoveConnec
 		return
 	}
 	defer p.mu.Unlock()
-	cn := p.find(e.Conn)
+	cn := p.conns.find(e.Conn)
 	if cn == nil {
 		return
 	}
-	p.fan.Lock()
-	cn.session, cn.replaced = nil, e.Replaced()
-	p.fan.Unlock()
-	p.publish(p.view.Load().projects)
+	cn = p.retire(cn, e.Replaced())
 	delay := p.delay(cn, c.m.o.Grace)
 	if delay == 0 || !c.startGrace(p, cn, delay) {
 		c.drop(ctx, e.Batch, p, cn)
@@ -201,12 +196,12 @@ func (c *community) startGrace(p *person, cn *conn, delay time.Duration) bool {
 	}
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	cn.grace = time.AfterFunc(delay, func() {
+	cn.away.grace = time.AfterFunc(delay, func() {
 		b := c.m.host.NewBatch()
 		defer b.Flush()
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if slices.Contains(p.conns, cn) {
+		if p.conns.has(cn) {
 			c.drop(c.m.host.Context(), b, p, cn)
 		}
 	})
@@ -215,9 +210,9 @@ func (c *community) startGrace(p *person, cn *conn, delay time.Duration) bool {
 
 // drop forgets a connection and tells co-members; mu is held.
 func (c *community) drop(ctx context.Context, b *server.Batch, p *person, cn *conn) {
-	p.conns = slices.DeleteFunc(p.conns, func(x *conn) bool { return x == cn })
+	p.conns.remove(cn)
 	change, err := c.remove(ctx, p, cn)
-	c.tell(b, p, &word{cn: cn, says: server.Unavailable(cn.jid, time.Now()), change: change, err: err})
+	c.tell(b, p, &word{cn: cn, says: server.Unavailable(cn.jid(), time.Now()), change: change, err: err})
 	c.leaveIfGone(b, p)
 }
 
@@ -235,9 +230,9 @@ func (c *community) stop(ctx context.Context) {
 	defer b.Flush()
 	for _, p := range people {
 		p.mu.Lock()
-		for _, cn := range slices.Clone(p.conns) {
-			if cn.grace != nil {
-				cn.grace.Stop()
+		for _, cn := range p.conns.list() {
+			if cn.waits() {
+				cn.away.grace.Stop()
 			}
 			c.drop(ctx, b, p, cn)
 		}

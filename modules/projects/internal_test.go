@@ -2,6 +2,7 @@ package projects
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,9 @@ func TestChangeLog(t *testing.T) {
 	none := []string{}
 	check(0)
 	check(100)
+	l.note(8, "x")
+	check(8) // nobody asked yet
+	l.begin()
 	l.note(10, "a")
 	check(9)
 	check(10, none...)
@@ -105,12 +109,53 @@ func TestChangeLog(t *testing.T) {
 	check(15)
 	check(17, none...)
 	for i := range uint64(2 * maxLog) {
-		l.note(100+i, "e")
+		l.note(100+i, fmt.Sprint("e", i))
 	}
 	check(98 + maxLog)
-	check(99+maxLog, "e")
+	check(98+2*maxLog, fmt.Sprint("e", 2*maxLog-1))
 	if len(l.entries) != maxLog || cap(l.entries) > 2*maxLog {
 		t.Errorf("%d of %d entries", len(l.entries), cap(l.entries))
+	}
+	// Whoever changes often takes one entry.
+	for i := range uint64(2 * maxLog) {
+		l.note(1000+i, "f")
+	}
+	check(999, "f")
+	check(999+2*maxLog, none...)
+	if len(l.entries) != maxLog {
+		t.Errorf("%d entries", len(l.entries))
+	}
+}
+
+// The first list that is asked for begins the deltas, unless what it was told under is
+// worthless.
+func TestChangeLogBeginsWithAList(t *testing.T) {
+	for _, tt := range []struct {
+		what  string
+		do    func(l *changeLog)
+		since uint64
+		ok    bool
+	}{
+		{"a list", func(l *changeLog) { l.answer(l.begin(), 5) }, 5, true},
+		{"before it", func(l *changeLog) { l.answer(l.begin(), 5) }, 4, false},
+		{"a change before", func(l *changeLog) { l.note(5, "a"); l.answer(l.begin(), 5) }, 5, true},
+		{"a list that is older than a change", func(l *changeLog) { l.note(6, "a"); l.answer(l.begin(), 5) }, 5, false},
+		{"somebody left since", func(l *changeLog) { l.answer(l.begin(), 5); l.forget(3); l.answer(l.begin(), 5) }, 5, false},
+		{"and it goes on", func(l *changeLog) { l.answer(l.begin(), 5); l.forget(3); l.answer(l.begin(), 6) }, 6, true},
+		{"somebody left meanwhile", func(l *changeLog) {
+			old := l.begin()
+			l.forget(3)
+			l.answer(old, 5)
+			l.answer(l.begin(), 5)
+		}, 5, false},
+		{"a gap", func(l *changeLog) { l.misses(5); l.answer(l.begin(), 5) }, 5, false},
+		{"a gap afterwards", func(l *changeLog) { l.answer(l.begin(), 5); l.misses(5) }, 5, false},
+	} {
+		var l changeLog
+		tt.do(&l)
+		if _, ok := l.since(tt.since); ok != tt.ok {
+			t.Errorf("%s: since %d: %t", tt.what, tt.since, ok)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ func (c *community) learn(b *server.Batch, pe *peer, user jid.JID, n *news) bool
 		return len(n.conns) == 0
 	}
 	of := c.hear(b, p, pe, n)
-	left := len(p.remotes) == 0 && len(p.view.Load().projects) == 0
+	left := len(p.remotes) == 0 && len(p.projects()) == 0
 	unlock()
 	if left {
 		c.tidy(p)
@@ -57,7 +57,7 @@ func (c *community) reach(user jid.JID, pe *peer, n *news) (p *person, unlock fu
 func (c *community) personOf(bare jid.JID, create bool) *person {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.people[bare]
+	p := c.people[bare.Local()]
 	if p == nil && create {
 		p = c.newPerson(bare)
 	}
@@ -132,7 +132,7 @@ func (c *community) hear(b *server.Batch, p *person, pe *peer, n *news) bool {
 	}
 	for i, g := range gone {
 		at := g.presence.JID
-		if slices.ContainsFunc(news, func(cn *conn) bool { return cn.jid == at }) ||
+		if slices.ContainsFunc(news, func(cn *conn) bool { return cn.away.jid == at }) ||
 			slices.ContainsFunc(gone[i+1:], func(o ended) bool { return o.presence.JID == at }) {
 			continue
 		}
@@ -199,9 +199,9 @@ func (p *person) replace(rem *remote, conns []heard) (news []*conn, gone []ended
 	now := make([]*conn, 0, len(conns))
 	var a, z []byte
 	for _, h := range conns {
-		i := slices.IndexFunc(rem.conns, func(cn *conn) bool { return cn.id == h.id })
+		i := slices.IndexFunc(rem.conns, func(cn *conn) bool { return cn.away.id == h.id })
 		if i < 0 {
-			now = append(now, &conn{id: h.id, jid: h.presence.JID, peer: rem.peer})
+			now = append(now, &conn{away: &away{id: h.id, jid: h.presence.JID, peer: rem.peer}})
 			news = append(news, now[len(now)-1])
 			p.show(now[len(now)-1], h.presence)
 			continue
@@ -210,7 +210,7 @@ func (p *person) replace(rem *remote, conns []heard) (news []*conn, gone []ended
 		now = append(now, cn)
 		a, z = cn.presence.AppendPacked(a[:0]), h.presence.AppendPacked(z[:0])
 		if !bytes.Equal(a, z) {
-			cn.jid = h.presence.JID
+			cn.away.jid = h.presence.JID
 			news = append(news, cn)
 			p.show(cn, h.presence)
 		}
@@ -219,7 +219,7 @@ func (p *person) replace(rem *remote, conns []heard) (news []*conn, gone []ended
 		if slices.Contains(now, cn) {
 			continue
 		}
-		g := ended{id: cn.id, presence: cn.presence}
+		g := ended{id: cn.away.id, presence: cn.presence}
 		_, g.last = p.hide(cn)
 		gone = append(gone, g)
 	}
@@ -243,11 +243,11 @@ func (c *community) hearStatus(p *person, n *news, projects []string) {
 // unless the user turned invisible. fan is held.
 func (c *community) cutGrace(p *person, back []*conn, hidden bool) {
 	for _, x := range p.shown {
-		if x.peer != nil || x.grace == nil {
+		if !x.here() || !x.waits() {
 			continue
 		}
-		if hidden || slices.ContainsFunc(back, func(cn *conn) bool { return !x.replaced || x.jid == cn.jid }) {
-			x.grace.Reset(lingering)
+		if hidden || slices.ContainsFunc(back, func(cn *conn) bool { return !x.replaced() || x.jid() == cn.jid() }) {
+			x.away.grace.Reset(lingering)
 		}
 	}
 }
@@ -279,11 +279,11 @@ func (c *community) silence() *news {
 
 // state is what this node says of a person; p.fan is held.
 func (p *person) state(n *news) *news {
-	n.user, n.projects = p.bare.Local(), p.view.Load().projects
-	n.status, n.rev, n.guessed, n.unsure = p.status, p.rev, p.guessed, p.unsure
+	n.user, n.projects = p.bare.Local(), p.projects()
+	n.status, n.rev, n.guessed, n.unsure = storage.Show(p.status), p.rev, p.guessed, p.unsure
 	for _, cn := range p.shown {
-		if cn.peer == nil {
-			n.conns = append(n.conns, heard{cn.id, cn.presence})
+		if cn.here() {
+			n.conns = append(n.conns, heard{cn.id(), cn.presence})
 		}
 	}
 	return n
@@ -293,5 +293,5 @@ func (p *person) state(n *news) *news {
 func (p *person) takenFor() storage.Show {
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	return p.status
+	return storage.Show(p.status)
 }

@@ -79,7 +79,7 @@ func TestReplace(t *testing.T) {
 		n, g := p.replace(rem, conns)
 		var got []string
 		for _, cn := range p.shown {
-			got = append(got, cn.jid.Resource())
+			got = append(got, cn.jid().Resource())
 		}
 		if len(n) != news || len(g) != gone || !slices.Equal(got, shown) {
 			t.Errorf("%d news, %d gone, shown %v; want %d, %d, %v", len(n), len(g), got, news, gone, shown)

@@ -10,30 +10,27 @@ import (
 
 	"rollcall/internal/jid"
 	"rollcall/server"
-	"rollcall/storage"
 )
 
 // person is a user with at least one connection that was available, or that is
 // gone and in its grace period. The connections are to this node, or to others that
 // told of them.
+//
+// There is one for everybody who is online: BenchmarkFootprint watches what it takes.
 type person struct {
 	bare jid.JID
-	key  string // in the presence store
 
 	// mu makes the person's events follow each other: what the store answers is
 	// told before the next change. It may be held for as long as a store call
 	// takes.
 	mu    sync.Mutex
-	gone  bool    // no longer in the community, look again; written under fan, too
-	known bool    // the memberships were loaded
-	conns []*conn // to this node
+	conns conns  // to this node; changed under mu
+	owed  *debts // what the store did not take yet; nil for nothing
 
-	owed   []debt // what the store did not take yet, in order
-	behind bool   // something of it was tried
-
-	// view is what others read without a lock. Its projects change under fan, too.
-	view atomic.Pointer[view]
-	// spread lists the view's projects and those of remotes; nil without remotes.
+	// member lists the ids of the projects, sorted, and spread those with what other
+	// nodes tell of the person, nil if they tell nothing. Lists are shared and never
+	// changed. Others read them without a lock; fan is held to change them.
+	member atomic.Pointer[[]string]
 	spread atomic.Pointer[[]string]
 
 	// fan is held while something is told of the person and while what is told
@@ -42,41 +39,25 @@ type person struct {
 	fan     sync.Mutex
 	remotes []*remote
 	shown   []*conn // in the order of their last presence
-	status  storage.Show
-	guessed bool // status is not what the store said
-	unsure  bool // the store lacks something of this node's connections
 	rev     uint64
 	floor   uint64 // what was told of the user before this person was made is not above
+	status  uint8  // a storage.Show
+	guessed bool   // status is not what the store said
+	unsure  bool   // the store lacks something of this node's connections
+
+	gone  bool // no longer in the community, look again; written under mu and fan
+	known bool // the memberships were loaded; guarded by mu
 }
 
 // told is the revision that goes with what is told of the person; fan is held.
 func (p *person) told() uint64 { return max(p.rev, p.floor) }
 
-// view is a person as a reader of presence.
-type view struct {
-	projects []string // sorted ids
-	readers  []reader
-}
-
-// reader is a session that is told of others.
-type reader struct {
-	*server.Session
-	welcome *welcome // while it is being told of everybody
-}
-
-// conn is one connection of a person.
-type conn struct {
-	id      string
-	jid     jid.JID
-	session *server.Session // nil once the connection is gone, and for one to another node
-	peer    *peer           // the other node; nil for a connection to this one
-	reads   bool            // the session is told of others
-	welcome *welcome
-	// presence is what others were told; guarded by the person's fan.
-	presence *server.Presence
-	// grace and replaced are written under mu and fan.
-	grace    *time.Timer // running while a gone connection still counts
-	replaced bool        // gone because a newer connection took the address
+// projects lists the ids of the person's projects, sorted.
+func (p *person) projects() []string {
+	if l := p.member.Load(); l != nil {
+		return *l
+	}
+	return nil
 }
 
 // remote is what another node tells of a person; guarded by the person's fan.
@@ -103,12 +84,26 @@ func (p *person) remote(pe *peer) *remote {
 	return nil
 }
 
+// retire makes a connection one that is gone, and returns what stands for it from now
+// on; mu is held. Its session and all that hangs on it go at once.
+func (p *person) retire(cn *conn, replaced bool) *conn {
+	gone := &conn{away: &away{id: cn.id(), jid: cn.jid(), replaced: replaced}}
+	p.fan.Lock()
+	defer p.fan.Unlock()
+	gone.presence = cn.presence
+	if i := slices.Index(p.shown, cn); i >= 0 {
+		p.shown[i] = gone
+	}
+	p.conns.replace(cn, gone)
+	return gone
+}
+
 // seenIn lists the projects that others know the person by.
 func (p *person) seenIn() []string {
 	if s := p.spread.Load(); s != nil {
 		return *s
 	}
-	return p.view.Load().projects
+	return p.projects()
 }
 
 // respread makes seenIn true after what it is made of changed; fan is held.
@@ -124,7 +119,7 @@ func (p *person) respread() {
 // seenWith is seenIn if what one node tells of the projects were projects; fan is
 // held.
 func (p *person) seenWith(pe *peer, projects []string) []string {
-	all := slices.Concat(p.view.Load().projects, projects)
+	all := slices.Concat(p.projects(), projects)
 	for _, r := range p.remotes {
 		if r.peer != pe {
 			all = append(all, r.projects...)
@@ -132,27 +127,6 @@ func (p *person) seenWith(pe *peer, projects []string) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-// find returns the connection of that id, or nil.
-func (p *person) find(id string) *conn {
-	for _, c := range p.conns {
-		if c.id == id {
-			return c
-		}
-	}
-	return nil
-}
-
-// publish renews the view.
-func (p *person) publish(projects []string) {
-	v := &view{projects: projects}
-	for _, c := range p.conns {
-		if c.session != nil && c.reads {
-			v.readers = append(v.readers, reader{c.session, c.welcome})
-		}
-	}
-	p.view.Store(v)
 }
 
 // show makes pr what others are told of a connection, as the latest of all; fan
@@ -171,13 +145,13 @@ func (p *person) hide(c *conn) (was, last bool) {
 	}
 	p.shown = slices.Delete(p.shown, i, i+1)
 	c.presence = nil
-	return true, !slices.ContainsFunc(p.shown[i:], func(o *conn) bool { return o.jid == c.jid })
+	return true, !slices.ContainsFunc(p.shown[i:], func(o *conn) bool { return o.jid() == c.jid() })
 }
 
 // shownAt returns the connection that others saw last at an address; fan is held.
 func (p *person) shownAt(full jid.JID) *conn {
 	for _, c := range slices.Backward(p.shown) {
-		if c.jid == full {
+		if c.jid() == full {
 			return c
 		}
 	}
@@ -186,7 +160,7 @@ func (p *person) shownAt(full jid.JID) *conn {
 
 // shownHere reports whether anything is shown of connections to this node; fan is held.
 func (p *person) shownHere() bool {
-	return slices.ContainsFunc(p.shown, func(c *conn) bool { return c.peer == nil })
+	return slices.ContainsFunc(p.shown, (*conn).here)
 }
 
 // delay is how long a gone connection counts: not at all when others do not see it,
@@ -194,7 +168,7 @@ func (p *person) shownHere() bool {
 func (p *person) delay(c *conn, grace time.Duration) time.Duration {
 	p.fan.Lock()
 	defer p.fan.Unlock()
-	if c.replaced {
+	if c.replaced() {
 		grace = max(grace, replacedGrace)
 	}
 	if !slices.Contains(p.shown, c) {
@@ -202,10 +176,10 @@ func (p *person) delay(c *conn, grace time.Duration) time.Duration {
 	}
 	for _, o := range p.shown {
 		switch {
-		case o == c || o.session == nil && o.peer == nil:
-		case o.peer != nil && o.jid == c.jid:
+		case o == c || o.session == nil && o.here():
+		case !o.here() && o.jid() == c.jid():
 			return lingering
-		case !c.replaced || o.jid == c.jid:
+		case !c.replaced() || o.jid() == c.jid():
 			grace = 0
 		}
 	}
@@ -224,7 +198,7 @@ func (c *community) enter(ctx context.Context, b *server.Batch, bare jid.JID) *p
 func (c *community) lock(bare jid.JID, create bool) *person {
 	for {
 		c.mu.Lock()
-		p := c.people[bare]
+		p := c.people[bare.Local()]
 		if p == nil && create {
 			p = c.newPerson(bare)
 		}
@@ -242,9 +216,8 @@ func (c *community) lock(bare jid.JID, create bool) *person {
 
 // newPerson makes a person; c.mu is held.
 func (c *community) newPerson(bare jid.JID) *person {
-	p := &person{bare: bare, key: c.key(bare.Local()), floor: c.forgotten}
-	p.view.Store(new(view))
-	c.people[bare] = p
+	p := &person{bare: bare, floor: c.forgotten}
+	c.people[bare.Local()] = p
 	return p
 }
 
@@ -264,8 +237,9 @@ func (c *community) load(ctx context.Context, b *server.Batch, p *person) {
 		ids[i] = pr.ID
 	}
 	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	p.known = true
-	if len(p.conns) > 0 {
+	if !p.conns.empty() {
 		// The directory failed before, and the user is here for a while.
 		for _, id := range ids {
 			c.member(ctx, p, id, true)
@@ -276,12 +250,12 @@ func (c *community) load(ctx context.Context, b *server.Batch, p *person) {
 }
 
 // here reports whether a person is more than what other nodes tell; mu is held.
-func (p *person) here() bool { return len(p.conns) > 0 || p.known || len(p.owed) > 0 }
+func (p *person) here() bool { return !p.conns.empty() || p.known || p.owed != nil }
 
 // leaveIfGone forgets a person without connections of whom the store knows; mu is
 // held.
 func (c *community) leaveIfGone(b *server.Batch, p *person) {
-	if p.gone || len(p.conns) > 0 || len(p.owed) > 0 {
+	if p.gone || !p.conns.empty() || p.owed != nil {
 		return
 	}
 	if ended, ok := c.vanish(p); ok {
@@ -303,10 +277,10 @@ func (c *community) vanish(p *person) (ended []*room, ok bool) {
 		return nil, false
 	}
 	p.gone = true
-	ended = c.partAll(p, p.view.Load().projects)
+	ended = c.partAll(p, p.projects())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.people, p.bare)
+	delete(c.people, p.bare.Local())
 	c.forgotten = max(c.forgotten, p.told())
 	return ended, true
 }

@@ -35,11 +35,13 @@ func (c *community) probe(ctx context.Context, e *server.Probe) {
 // tellShown answers with what is shown of the user, if anything is.
 func (c *community) tellShown(e *server.Probe, projects []string) bool {
 	c.mu.RLock()
-	o := c.people[e.To]
+	o := c.people[e.To.Local()]
 	c.mu.RUnlock()
 	c.ties.RLock()
 	defer c.ties.RUnlock()
-	return o != nil && c.describe(e.Batch, new(extension), o, projects, e.From)
+	x := c.m.extension()
+	defer c.m.free(x)
+	return o != nil && c.describe(e.Batch, x, o, projects, e.From)
 }
 
 // probeElsewhere asks the other nodes, when nobody of this one is in a project that the

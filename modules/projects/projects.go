@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +56,7 @@ type Module struct {
 	communities map[string]*community // by virtual host
 	failures    *prometheus.CounterVec
 	outage      outage
+	extensions  sync.Pool // of *extension
 }
 
 var (

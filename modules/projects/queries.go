@@ -173,7 +173,10 @@ func (c *community) list(ctx context.Context, project string) (
 ) {
 	r := c.room(project)
 	if r == nil {
-		r = new(room) // nobody of it is here
+		// Nobody of it is here, and nobody notes what changes.
+		list, rev, err = c.m.o.Presence.OnlineIn(ctx, c.key(project))
+		c.sawRev(rev)
+		return c.byID(list), rev, func(uint64) (map[string]struct{}, bool) { return nil, false }, err
 	}
 	epoch := r.log.begin()
 	list, rev, err = c.m.o.Presence.OnlineIn(ctx, c.key(project))
@@ -183,7 +186,7 @@ func (c *community) list(ctx context.Context, project string) (
 	c.sawRev(rev)
 	rev = r.log.answer(epoch, rev)
 	list = c.byID(list)
-	if c.m.clustered && r.id != "" {
+	if c.m.clustered {
 		r.doubt(list)
 	}
 	return list, rev, r.log.since, nil

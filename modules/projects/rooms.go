@@ -21,7 +21,7 @@ type community struct {
 	suffix  string // of ids in the presence store
 
 	mu     sync.RWMutex
-	people map[jid.JID]*person
+	people map[string]*person // by user
 	rooms  map[string]*room
 	peers  map[string]*peer // the other nodes that live, by name
 	// forgotten is the highest revision told of anybody who is not in people any more.
@@ -44,7 +44,7 @@ type community struct {
 func newCommunity(m *Module, host string, service jid.JID, qualified bool) *community {
 	c := &community{
 		m: m, host: host, service: service,
-		people: make(map[jid.JID]*person), rooms: make(map[string]*room), peers: make(map[string]*peer), seed: maphash.MakeSeed(),
+		people: make(map[string]*person), rooms: make(map[string]*room), peers: make(map[string]*peer), seed: maphash.MakeSeed(),
 	}
 	if qualified {
 		// One store serves all virtual hosts; the first one's ids stay as the
@@ -75,7 +75,7 @@ func (c *community) keys(ids []string) []string {
 type room struct {
 	id     string
 	mu     sync.RWMutex
-	people map[*person]struct{} // with connections to this node
+	people []*person            // with connections to this node, in no order
 	far    map[*person]struct{} // with connections to other nodes
 	nodes  []interest
 	log    changeLog
@@ -95,7 +95,7 @@ func (c *community) join(project string, p *person) (began bool) {
 	defer c.mu.Unlock()
 	r := c.rooms[project]
 	if r == nil {
-		r = &room{id: project, people: make(map[*person]struct{})}
+		r = &room{id: project}
 		r.log.misses(c.rev.Load())
 		for _, pe := range c.peers {
 			r.nodes = append(r.nodes, interest{peer: pe, assumed: true})
@@ -104,7 +104,7 @@ func (c *community) join(project string, p *person) (began bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.people[p] = struct{}{}
+	r.people = append(r.people, p)
 	return len(r.people) == 1
 }
 
@@ -119,7 +119,11 @@ func (c *community) part(project string, p *person) *room {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.people, p)
+	if i := slices.Index(r.people, p); i >= 0 {
+		last := len(r.people) - 1
+		r.people[i], r.people[last] = r.people[last], nil
+		r.people = shrink(r.people[:last])
+	}
 	if len(r.people) > 0 {
 		return nil
 	}
@@ -127,6 +131,44 @@ func (c *community) part(project string, p *person) *room {
 		delete(c.rooms, project)
 	}
 	return r
+}
+
+// shrink gives back what a list does not need any more.
+func shrink(list []*person) []*person {
+	if len(list) >= 16 && len(list) < cap(list)/4 {
+		return slices.Clone(list)
+	}
+	return list
+}
+
+// intern is a list of project ids that takes no memory of its own as far as people of
+// this node are in the same projects.
+func (c *community) intern(ids []string) *[]string {
+	if len(ids) == 0 {
+		return nil
+	}
+	if r := c.room(ids[0]); r != nil {
+		if l := r.first(); l != nil && slices.Equal(*l, ids) {
+			return l
+		}
+	}
+	own := slices.Clone(ids)
+	for i, id := range own {
+		if r := c.room(id); r != nil {
+			own[i] = r.id
+		}
+	}
+	return &own
+}
+
+// first is the list of projects of somebody in the room.
+func (r *room) first() *[]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if len(r.people) == 0 {
+		return nil
+	}
+	return r.people[0].member.Load()
 }
 
 // joinFar enters a person of another node, if there is a room.
@@ -210,7 +252,7 @@ func (c *community) unlist(r *room) bool {
 func (r *room) everybody() []*person {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return slices.Collect(maps.Keys(r.people))
+	return slices.Clone(r.people)
 }
 
 func (r *room) everybodyFar() []*person {
@@ -290,13 +332,17 @@ func (c *community) others(p *person, projects []string) []*person {
 			continue
 		}
 		r.mu.RLock()
-		for o := range r.people {
+		list = slices.Grow(list, len(r.people)+len(r.far))
+		for _, o := range r.people {
 			if o != p && firstShared(projects, o.seenIn()) == id {
 				list = append(list, o)
 			}
 		}
 		for o := range r.far {
-			if _, twice := r.people[o]; !twice && o != p && firstShared(projects, o.seenIn()) == id {
+			if o == p || firstShared(projects, o.seenIn()) != id {
+				continue
+			}
+			if _, twice := slices.BinarySearch(o.projects(), id); !twice {
 				list = append(list, o)
 			}
 		}

@@ -11,14 +11,27 @@ import (
 	"rollcall/storage"
 )
 
-// debt is a call that the presence store has still to take. While a person owes
-// one, later calls wait behind it.
-type debt struct {
-	conn    string // either that or a project; a newer call about it comes instead
+// call is what the presence store is told of a user.
+type call struct {
+	name string // of it, in logs and metrics
+	// conn or project is what it is about; a newer call about it makes this one
+	// needless.
+	conn    string
 	project string
-	call    string
-	pay     func(ctx context.Context) (storage.PresenceChange, error)
+	state   storage.ConnState // of a set
 }
+
+// The names of calls.
+const (
+	callSet    = "set"
+	callRemove = "remove"
+	callJoin   = "join"
+	callLeave  = "leave"
+)
+
+// debts are the calls that the presence store has still to take, in order. While a
+// person owes one, later calls wait behind it.
+type debts struct{ calls []call }
 
 // debtors are the people whom the store may know otherwise than they are.
 type debtors struct {
@@ -33,68 +46,84 @@ const settleEvery = 5 * time.Second
 
 // set tells the store what a connection says of itself.
 func (c *community) set(ctx context.Context, p *person, cn *conn, show storage.Show, pr *server.Presence) (storage.PresenceChange, error) {
-	state := storage.ConnState{
-		Conn: cn.id, User: p.key, Resource: cn.jid.Resource(),
+	return c.store(ctx, p, call{name: callSet, conn: cn.id(), state: storage.ConnState{
+		Conn: cn.id(), User: c.key(p.bare.Local()), Resource: cn.jid().Resource(),
 		Show: show, Priority: pr.Priority, At: pr.At,
-	}
-	return c.store(ctx, p, debt{conn: cn.id, call: "set", pay: func(ctx context.Context) (storage.PresenceChange, error) {
-		return c.m.o.Presence.Set(ctx, state, c.keys(p.view.Load().projects))
 	}})
 }
 
 // remove makes the store forget a connection.
 func (c *community) remove(ctx context.Context, p *person, cn *conn) (storage.PresenceChange, error) {
-	return c.store(ctx, p, debt{conn: cn.id, call: "remove", pay: func(ctx context.Context) (storage.PresenceChange, error) {
-		return c.m.o.Presence.Remove(ctx, p.key, cn.id)
-	}})
+	return c.store(ctx, p, call{name: callRemove, conn: cn.id()})
 }
 
 // member tells the store of a membership that began or ended.
 func (c *community) member(ctx context.Context, p *person, project string, begins bool) {
-	d := debt{project: project, call: "join"}
-	f := c.m.o.Presence.Join
+	name := callJoin
 	if !begins {
-		d.call, f = "leave", c.m.o.Presence.Leave
-	}
-	d.pay = func(ctx context.Context) (storage.PresenceChange, error) {
-		return storage.PresenceChange{}, f(ctx, p.key, c.key(project))
+		name = callLeave
 	}
 	// What went wrong is counted, logged and owed.
-	_, _ = c.store(ctx, p, d)
+	_, _ = c.store(ctx, p, call{name: name, project: project})
 }
 
 // store makes a call, after those that the person owes; p.mu is held.
-func (c *community) store(ctx context.Context, p *person, d debt) (storage.PresenceChange, error) {
-	p.owed = slices.DeleteFunc(p.owed, func(o debt) bool { return o.conn == d.conn && o.project == d.project })
-	p.owed = append(p.owed, d)
-	return c.pay(ctx, p)
+func (c *community) store(ctx context.Context, p *person, now call) (storage.PresenceChange, error) {
+	if p.owed != nil {
+		p.owed.calls = slices.DeleteFunc(p.owed.calls, func(o call) bool { return o.conn == now.conn && o.project == now.project })
+		p.owed.calls = append(p.owed.calls, now)
+		return c.pay(ctx, p)
+	}
+	change, err := c.make(ctx, p, &now)
+	if errors.Is(err, storage.ErrUnavailable) {
+		p.owed = &debts{calls: []call{now}}
+		c.debtors.add(p, c.settle)
+	}
+	return change, err
+}
+
+// make makes one call. What goes wrong is counted and logged.
+func (c *community) make(ctx context.Context, p *person, now *call) (change storage.PresenceChange, err error) {
+	store := c.m.o.Presence
+	user := c.key(p.bare.Local())
+	switch now.name {
+	case callSet:
+		change, err = store.Set(ctx, now.state, c.keys(p.projects()))
+	case callRemove:
+		change, err = store.Remove(ctx, user, now.conn)
+	case callJoin:
+		err = store.Join(ctx, user, c.key(now.project))
+	case callLeave:
+		err = store.Leave(ctx, user, c.key(now.project))
+	}
+	if err != nil {
+		c.m.failed(now.name, err, "user", p.bare.String())
+	}
+	return change, err
 }
 
 // pay makes the calls that the person owes until one fails, and returns what the
 // last one said. What a store says that missed a call before is not the truth.
 func (c *community) pay(ctx context.Context, p *person) (last storage.PresenceChange, err error) {
-	if p.behind {
-		// What the store says changes without a word to others.
-		defer c.forgetLists(p, p.owed)
-		defer c.sure(p, &err)
+	if p.owed == nil {
+		return last, nil
 	}
-	for len(p.owed) > 0 {
-		d := p.owed[0]
+	// What the store says changes without a word to others.
+	defer c.forgetLists(p, p.owed.calls)
+	defer c.sure(p, &err)
+	for len(p.owed.calls) > 0 {
+		now := p.owed.calls[0]
 		var change storage.PresenceChange
-		if change, err = d.pay(ctx); d.conn != "" {
+		if change, err = c.make(ctx, p, &now); now.conn != "" {
 			last = change
 		}
-		if err != nil {
-			c.m.failed(d.call, err, "user", p.bare.String())
-		}
 		if errors.Is(err, storage.ErrUnavailable) {
-			p.behind = true
 			c.debtors.add(p, c.settle)
 			return last, err
 		}
-		p.owed = p.owed[1:]
+		p.owed.calls = p.owed.calls[1:]
 	}
-	p.owed, p.behind = nil, false
+	p.owed = nil
 	return last, err
 }
 
@@ -109,13 +138,13 @@ func (c *community) sure(p *person, err *error) {
 	defer p.fan.Unlock()
 	if p.unsure {
 		p.unsure = false
-		c.post(b, p, c.peersIn(p.view.Load().projects, nil), new(news))
+		c.post(b, p, c.peersIn(p.projects(), nil), new(news))
 	}
 }
 
 // forgetLists ends the deltas of all projects that a person's debts are about.
-func (c *community) forgetLists(p *person, owed []debt) {
-	ids := slices.Clone(p.view.Load().projects)
+func (c *community) forgetLists(p *person, owed []call) {
+	ids := slices.Clone(p.projects())
 	for _, d := range owed {
 		if d.project != "" {
 			ids = append(ids, d.project)
@@ -194,7 +223,7 @@ func (c *community) settled(b *server.Batch, p *person, change storage.PresenceC
 	if p.status != old {
 		c.announceStatus(b, p, p.seenIn())
 	}
-	c.post(b, p, c.peersIn(p.view.Load().projects, change.Nodes), new(news))
+	c.post(b, p, c.peersIn(p.projects(), change.Nodes), new(news))
 }
 
 // guess is the aggregate as this node sees it, by the rule of

@@ -22,14 +22,29 @@ type extension struct {
 	common []string // scratch
 }
 
+// extension is one to begin with reset, and to give back with free.
+func (m *Module) extension() *extension {
+	x, _ := m.extensions.Get().(*extension)
+	if x == nil {
+		x = new(extension)
+	}
+	return x
+}
+
+func (m *Module) free(x *extension) { m.extensions.Put(x) }
+
 // reset begins anew with what p's state is now; p.fan is held.
 func (x *extension) reset(p *person) {
-	x.status, x.rev, x.buf = p.status, p.told(), x.buf[:0]
+	x.begin(storage.Show(p.status), p.told())
 	if len(p.shown) == 0 {
 		// The store may know of a connection that this node is going to hear of, but it
 		// may also be behind: what was told last has to be right.
 		x.status = storage.Offline
 	}
+}
+
+func (x *extension) begin(status storage.Show, rev uint64) {
+	x.status, x.rev, x.buf = status, rev, x.buf[:0]
 }
 
 // encode returns the extension for somebody who belongs to the projects of b while
@@ -68,7 +83,8 @@ func (x *extension) encodeList(projects []string) []byte {
 // announce tells a presence of p to everybody of this node who belongs to one of the
 // projects; p.fan and, for reading, c.ties are held.
 func (c *community) announce(b *server.Batch, p *person, pr *server.Presence, projects []string) {
-	var x extension
+	x := c.m.extension()
+	defer c.m.free(x)
 	x.reset(p)
 	seen := p.seenIn()
 	for _, id := range projects {
@@ -77,20 +93,20 @@ func (c *community) announce(b *server.Batch, p *person, pr *server.Presence, pr
 			continue
 		}
 		r.mu.RLock()
-		for o := range r.people {
-			v := o.view.Load()
-			if o == p || len(v.readers) == 0 {
+		for _, o := range r.people {
+			if o == p {
 				continue
 			}
-			if firstShared(projects, v.projects) != id {
-				continue // told in another of the projects they share
-			}
-			extra := x.encode(seen, v.projects, pr.Available)
-			for _, s := range v.readers {
-				if s.welcome == nil || s.welcome.knows(p) {
-					b.SendPresence(s.Session, pr, extra)
+			for s := range o.conns.readers() {
+				// After it was found to read: it belongs to these as long as ties is held.
+				theirs := o.projects()
+				if firstShared(projects, theirs) != id {
+					break // told in another of the projects they share
+				}
+				if w := s.welcome.Load(); w == nil || w.knows(p) {
+					b.SendPresence(s.session, pr, x.encode(seen, theirs, pr.Available))
 				} else {
-					s.welcome.meet(b, p, v.projects, s.Session)
+					w.meet(c.m, b, p, theirs, s.session)
 				}
 			}
 		}
@@ -124,7 +140,9 @@ func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
 	if len(p.shown) == 0 {
 		return
 	}
-	var now, stranger extension
+	now, stranger := c.m.extension(), c.m.extension()
+	defer c.m.free(now)
+	defer c.m.free(stranger)
 	moved := union(minus(before, after), minus(after, before))
 	for _, id := range moved {
 		r := c.room(id)
@@ -132,20 +150,24 @@ func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
 			continue
 		}
 		r.mu.RLock()
-		for o := range r.people {
-			v := o.view.Load()
-			if o == p || len(v.readers) == 0 || firstShared(moved, v.projects) != id {
+		for _, o := range r.people {
+			if o == p {
 				continue
 			}
-			was, is := firstShared(before, v.projects) != "", firstShared(after, v.projects) != ""
-			for _, s := range v.readers {
+			for s := range o.conns.readers() {
+				theirs := o.projects()
+				if firstShared(moved, theirs) != id {
+					break
+				}
+				was, is := firstShared(before, theirs) != "", firstShared(after, theirs) != ""
+				w := s.welcome.Load()
 				switch {
-				case is && !was && s.welcome != nil && !s.welcome.knows(p):
-					s.welcome.meet(b, p, v.projects, s.Session)
+				case is && !was && w != nil && !w.knows(p):
+					w.meet(c.m, b, p, theirs, s.session)
 				case is && !was:
-					p.present(b, &now, v.projects, s.Session)
+					p.present(b, now, theirs, s.session)
 				case was && !is:
-					p.end(b, &stranger, s.Session)
+					p.end(b, stranger, s.session)
 				}
 			}
 		}
@@ -166,10 +188,10 @@ func (p *person) present(b *server.Batch, x *extension, projects []string, s *se
 // end tells a session that all that was shown of p is gone: a stranger's state is 0.
 // fan is held.
 func (p *person) end(b *server.Batch, x *extension, s *server.Session) {
-	x.rev = p.told()
+	x.begin(storage.Offline, p.told())
 	extra := x.encodeList(nil)
 	for _, cn := range p.shown {
-		b.SendPresence(s, server.Unavailable(cn.jid, cn.presence.At), extra)
+		b.SendPresence(s, server.Unavailable(cn.jid(), cn.presence.At), extra)
 	}
 }
 
@@ -190,11 +212,13 @@ func (w *welcome) knows(p *person) bool {
 }
 
 // meet tells the session of a person, whose fan is held, out of turn.
-func (w *welcome) meet(b *server.Batch, p *person, projects []string, s *server.Session) {
+func (w *welcome) meet(m *Module, b *server.Batch, p *person, projects []string, s *server.Session) {
 	w.mu.Lock()
 	w.met = append(w.met, p)
 	w.mu.Unlock()
-	p.present(b, new(extension), projects, s)
+	x := m.extension()
+	defer m.free(x)
+	p.present(b, x, projects, s)
 }
 
 // turn reports whether the session is to be told of the next person on the list, whose
@@ -211,20 +235,20 @@ func (w *welcome) turn(p *person) bool {
 func (c *community) welcome(b *server.Batch, p *person, cn *conn) {
 	c.ties.RLock()
 	defer c.ties.RUnlock()
-	projects := p.view.Load().projects
+	projects := p.projects()
 	w := new(welcome)
-	cn.reads, cn.welcome = true, w
-	p.publish(projects)
+	cn.welcome.Store(w)
+	cn.reads.Store(true)
 	list := c.others(p, projects)
 	w.mu.Lock()
 	w.list = list
 	w.mu.Unlock()
-	var x extension
+	x := c.m.extension()
+	defer c.m.free(x)
 	for _, o := range list {
-		c.greet(b, &x, o, projects, cn.session, w)
+		c.greet(b, x, o, projects, cn.session, w)
 	}
-	cn.welcome = nil
-	p.publish(projects)
+	cn.welcome.Store(nil)
 }
 
 func (c *community) greet(b *server.Batch, x *extension, o *person, projects []string, s *server.Session, w *welcome) {
@@ -248,12 +272,13 @@ func (c *community) describe(b *server.Batch, x *extension, o *person, projects 
 	return true
 }
 
-// conceal tells readers that what they saw of o is gone; c.ties is held.
-func (c *community) conceal(b *server.Batch, o *person, readers []reader) {
+// conceal tells p's sessions that what they saw of o is gone; c.ties is held.
+func (c *community) conceal(b *server.Batch, o, p *person) {
 	o.fan.Lock()
 	defer o.fan.Unlock()
-	var x extension
-	for _, s := range readers {
-		o.end(b, &x, s.Session)
+	x := c.m.extension()
+	defer c.m.free(x)
+	for r := range p.conns.readers() {
+		o.end(b, x, r.session)
 	}
 }
