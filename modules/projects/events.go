@@ -33,12 +33,14 @@ func (c *community) setPresence(ctx context.Context, e *server.SetPresence) {
 	cn := c.connOf(p, e.Session)
 	var err error
 	var change storage.PresenceChange
-	over := []*conn{cn} // the connections that count no longer
+	var over []*conn // others that count no longer
 	show, hidden := c.m.show(e.Presence)
 	if e.Presence.Available {
 		// Before the others are removed, so that the user was online all the time.
 		change, err = c.set(ctx, p, cn, show, e.Presence)
 		over = p.endGrace(cn, hidden)
+	} else {
+		change, err = c.remove(ctx, p, cn)
 	}
 	for _, o := range over {
 		change, err = c.remove(ctx, p, o)

@@ -14,18 +14,19 @@ const (
 )
 
 // itemSize is about what an item takes besides its texts; it only saves growing.
-const itemSize = len("<item jid='@' name='' subscription='both'><group></group></item>") + 16
+const itemSize = len("<item jid='@' name='' subscription='both'></item>") + 16
 
 // appendRoster appends a user's whole roster (RFC 6121 section 2.1.4), ordered
 // by id. The projects' lists of members are ordered, so they are merged.
 func appendRoster(dst []byte, u *user, domain string) []byte {
 	var few [4][]storage.User // that many need no memory
-	rest, size := few[:0], 0
+	rest, size, groupSize := few[:0], 0, 0
 	for _, p := range u.projects {
 		rest = append(rest, p.members)
 		size = max(size, p.size(domain))
+		groupSize += len(p.members) * (len("<group></group>") + len(p.group()))
 	}
-	dst = slices.Grow(dst, len(queryStart)+size+len(queryEnd))
+	dst = slices.Grow(dst, len(queryStart)+size+groupSize+len(queryEnd))
 	dst = append(dst, queryStart...)
 	var fewGroups [4]string
 	groups := fewGroups[:0]
@@ -48,9 +49,9 @@ func appendRoster(dst []byte, u *user, domain string) []byte {
 	return append(dst, queryEnd...)
 }
 
-// size is about how long the items of a project are.
+// size is about how long the items of a project are without groups.
 func (p *project) size(domain string) int {
-	n := len(p.members) * (itemSize + len(domain) + len(p.group()))
+	n := len(p.members) * (itemSize + len(domain))
 	for i := range p.members {
 		n += len(p.members[i].ID) + len(p.members[i].Name)
 	}
