@@ -22,20 +22,22 @@ type conn struct {
 	a       *Acceptor
 	link    link.Conn
 	session *server.Session
-	info    server.Info // never changed
-	frames  parser
-	host    string // of the last header that was sent
+	remote  string           // who a proxy says it is; "" for whom it comes from; never changed
+	host    string           // of the last header that was sent
+	partial *parser          // of what has begun to come; nil between messages
+	stream  *xmlscan.Scanner // of a client that speaks a draft, otherwise nil
 
-	opened bool             // the stream has its header
-	awaits bool             // the next element has to be the client's header
-	lost   bool             // nothing more can be told
-	left   bool             // the peer sent its close frame
-	mute   bool             // no header is sent any more, and what is no good WebSocket is told nothing
-	status ws.StatusCode    // to close with, 0 for what the reason of the end says
-	stream *xmlscan.Scanner // of a client that speaks a draft, otherwise nil
+	status  ws.StatusCode // to close with, 0 for what the reason of the end says
+	secure  bool          // nobody on the way can read along; never changed
+	deflate bool          // the client agreed to compression; never changed
+	opened  bool          // the stream has its header
+	awaits  bool          // the next element has to be the client's header
+	lost    bool          // nothing more can be told
+	left    bool          // the peer sent its close frame
+	mute    bool          // no header is sent any more, and what is no good WebSocket is told nothing
 
-	watched *watchdog    // nil for none
-	heard   atomic.Int64 // when something last arrived, as Acceptor.now says
+	heard atomic.Uint32 // when something last arrived, as Acceptor.clock says
+	asked uint32        // when a ping was sent, 0 for none; of Acceptor.look
 }
 
 var (
@@ -44,7 +46,13 @@ var (
 )
 
 // Info implements server.Transport.
-func (c *conn) Info() server.Info { return c.info }
+func (c *conn) Info() server.Info {
+	info := server.Info{Kind: "websocket", Remote: c.remote, Secure: c.secure}
+	if info.Remote == "" {
+		info.Remote = c.link.RemoteAddr().String()
+	}
+	return info
+}
 
 // Open implements server.Transport.
 func (c *conn) Open(h server.StreamHeader) {
@@ -53,7 +61,10 @@ func (c *conn) Open(h server.StreamHeader) {
 	}
 	c.opened, c.host = true, h.From
 	// A header does not count against a slow reader: nothing else was said yet.
-	_, _ = c.link.Queue(c.appendOpen(nil, h))
+	var head [10]byte
+	var buf [512]byte
+	el := c.appendOpen(buf[:0], h)
+	_, _ = c.link.Queue(appendHeader(head[:0], ws.OpText, len(el)), el)
 	c.sent()
 }
 
@@ -62,7 +73,7 @@ func (c *conn) Open(h server.StreamHeader) {
 func (c *conn) Write(el []byte) error {
 	var flush bool
 	var err error
-	if c.frames.deflate && len(el) >= compressFrom {
+	if c.deflate && len(el) >= compressFrom {
 		flush, err = c.writePacked(el)
 	} else {
 		var head [10]byte
@@ -97,12 +108,10 @@ const lingerTime = 2 * time.Second
 
 // Close implements server.Transport.
 func (c *conn) Close(cl server.Close) {
-	if c.watched != nil {
-		c.watched.stop()
-	}
-	var end []byte
+	var buf [512]byte
+	end := buf[:0]
 	if !c.lost {
-		end = c.appendEnd(nil, cl)
+		end = c.appendEnd(end, cl)
 	}
 	c.link.Close(end, lingerTime)
 }
@@ -127,7 +136,7 @@ func (c *conn) appendEnd(dst []byte, cl server.Close) []byte {
 	if !c.opened && !c.mute && condition != "" {
 		// A restarted stream is told about errors like a new one (RFC 6120 section
 		// 4.9.1.2).
-		dst = c.appendOpen(dst, server.StreamHeader{ID: rand.Text(), From: c.host, Version: "1.0"})
+		dst = appendFrame(dst, ws.OpText, c.appendOpen(nil, server.StreamHeader{ID: rand.Text(), From: c.host, Version: "1.0"}))
 	}
 	if c.stream != nil {
 		if condition != "" {
@@ -163,21 +172,21 @@ func statusOf(cl server.Close) ws.StatusCode {
 	return ws.StatusNormalClosure
 }
 
-// appendOpen appends the frame of the server's header. Both forms have the quotes and
-// the order that clients look for with regular expressions.
+// appendOpen appends the server's header. Both forms have the quotes and the order that
+// clients look for with regular expressions.
 func (c *conn) appendOpen(dst []byte, h server.StreamHeader) []byte {
-	el, end := []byte(openStart), "/>"
 	attr := func(name, value string) {
 		if value != "" {
-			el = append(append(append(append(el, ' '), name...), '='), '"')
-			el = append(xmlscan.AppendAttr(el, value), '"')
+			dst = append(append(append(append(dst, ' '), name...), '='), '"')
+			dst = append(xmlscan.AppendAttr(dst, value), '"')
 		}
 	}
-	if c.stream != nil {
-		el, end = []byte("<stream:stream"), ">"
-	}
-	attr("id", h.ID)
-	if c.stream != nil {
+	if c.stream == nil {
+		dst = append(dst, openStart...)
+		attr("id", h.ID)
+	} else {
+		dst = append(dst, "<stream:stream"...)
+		attr("id", h.ID)
 		attr("xmlns:stream", ns.Stream)
 		attr("xmlns", ns.Client)
 	}
@@ -185,12 +194,15 @@ func (c *conn) appendOpen(dst []byte, h server.StreamHeader) []byte {
 	attr("to", h.To)
 	attr("version", h.Version)
 	attr("xml:lang", h.Lang)
-	return appendFrame(dst, ws.OpText, append(el, end...))
+	if c.stream == nil {
+		dst = append(dst, '/')
+	}
+	return append(dst, '>')
 }
 
 // Received implements link.Handler.
 func (c *conn) Received(data []byte, err error) {
-	c.heard.Store(c.a.now())
+	c.heard.Store(c.a.clock.Load())
 	if err == nil {
 		c.feed(data)
 		return

@@ -6,13 +6,12 @@ import (
 	"net"
 
 	"github.com/gobwas/ws"
-
-	"rollcall/server"
 )
 
 // Take begins a session on a connection after its handshake.
 func (a *Acceptor) Take(nc net.Conn) {
-	a.newConn(server.Info{Kind: "websocket", Remote: "pipe", Secure: true}).serve(nc, nil, nil)
+	c := &conn{a: a, awaits: true, secure: true}
+	c.serve(nc, nil, nil)
 }
 
 // ReadFrame reads a frame of a reasonable length.

@@ -25,8 +25,35 @@ var (
 
 // reader is what reading needs while there is something to read.
 type reader struct {
-	scan xmlscan.Scanner
-	el   xmlscan.Element
+	frames parser
+	scan   xmlscan.Scanner
+	el     xmlscan.Element
+}
+
+// reader gets what reading needs, as it was left.
+func (c *conn) reader() *reader {
+	rd := c.a.readers.Get().(*reader)
+	if c.partial != nil {
+		rd.frames = *c.partial
+	} else {
+		rd.frames = parser{binary: c.a.cfg.Bench, deflate: c.deflate}
+	}
+	return rd
+}
+
+// leave gives a reader back. Only of a message that has begun something is kept.
+func (c *conn) leave(rd *reader) {
+	switch {
+	case !rd.frames.begun():
+		c.partial = nil
+	case c.partial != nil:
+		*c.partial = rd.frames
+	default:
+		p := rd.frames
+		c.partial = &p
+	}
+	rd.frames = parser{}
+	c.a.readers.Put(rd)
 }
 
 // feed runs the session's turn over what came.
@@ -43,10 +70,10 @@ func (c *conn) feed(data []byte) {
 // something to flush.
 func (c *conn) messages(turn *server.Turn, data []byte) (ponged bool) {
 	defer turn.Guard("input")
-	rd := c.a.readers.Get().(*reader)
-	defer c.a.readers.Put(rd)
+	rd := c.reader()
+	defer c.leave(rd)
 	for {
-		ev, n, err := c.frames.next(data, turn.MaxElement())
+		ev, n, err := rd.frames.next(data, turn.MaxElement())
 		if err != nil {
 			c.fail(turn, err)
 			return ponged
@@ -58,7 +85,8 @@ func (c *conn) messages(turn *server.Turn, data []byte) (ponged bool) {
 			return ponged
 		case ws.OpPing:
 			ponged = true
-			if _, err := c.link.Queue(appendFrame(nil, ws.OpPong, ev.payload)); err != nil {
+			var head [2]byte
+			if _, err := c.link.Queue(appendHeader(head[:0], ws.OpPong, len(ev.payload)), ev.payload); err != nil {
 				turn.Close(server.Close{Reason: server.ReasonSlowReader, Cause: err})
 				outcome = server.Done
 			}

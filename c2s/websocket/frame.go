@@ -110,6 +110,9 @@ func (p *parser) header(data []byte) (used int, err error) {
 	return used, nil
 }
 
+// begun reports whether a frame or a message has begun that is not complete.
+func (p *parser) begun() bool { return p.have > 0 || p.in || p.inside }
+
 func (p *parser) begin() { p.in, p.got, p.have = true, 0, 0 }
 
 // parseHeader parses the header at the beginning of b (RFC 6455 section 5.2). size is

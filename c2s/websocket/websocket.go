@@ -64,11 +64,11 @@ type Acceptor struct {
 	srv      *server.Server
 	listener server.Listener
 	cfg      Config
-	born     time.Time
 	entrance entrance
-	pool     *link.Pool
-	readers  sync.Pool // of *reader
-	packers  sync.Pool // of *packer
+	watchdog
+	pool    *link.Pool
+	readers sync.Pool // of *reader
+	packers sync.Pool // of *packer
 }
 
 // New returns an Acceptor for a server.
@@ -76,8 +76,8 @@ func New(srv *server.Server, l server.Listener, c Config) *Acceptor {
 	if c.Bench {
 		c.PingInterval, l.NoPings = 0, true
 	}
-	return &Acceptor{
-		srv: srv, listener: l, cfg: c, born: time.Now(),
+	a := &Acceptor{
+		srv: srv, listener: l, cfg: c,
 		pool: link.New(link.Config{
 			OutboxBytes: int(c.Limits.OutboxBytes), HandshakeTime: c.Limits.LoginTime,
 			Portable: c.Portable, Log: c.Log,
@@ -85,6 +85,8 @@ func New(srv *server.Server, l server.Listener, c Config) *Acceptor {
 		readers: sync.Pool{New: func() any { return new(reader) }},
 		packers: sync.Pool{New: func() any { return new(packer) }},
 	}
+	a.watch()
+	return a
 }
 
 // Close answers new handshakes 503, and waits until those under way are done and every
@@ -92,8 +94,9 @@ func New(srv *server.Server, l server.Listener, c Config) *Acceptor {
 // those that came too late for it are told system-shutdown here. When ctx ends the
 // connections that are left are cut, and the error says how many.
 func (a *Acceptor) Close(ctx context.Context) error {
-	err := a.entrance.close(ctx)
-	return errors.Join(err, a.pool.Close(ctx))
+	err := errors.Join(a.entrance.close(ctx), a.pool.Close(ctx))
+	a.unwatch()
+	return err
 }
 
 // subprotocol is the one of RFC 7395 section 3.1.
@@ -149,35 +152,28 @@ func (a *Acceptor) begin(nc net.Conn, r *http.Request, early []byte) {
 		_ = nc.Close()
 		return
 	}
-	remote, secure := forwarded.Proxies(a.cfg.TrustedProxies).Client(r)
-	c := a.newConn(server.Info{Kind: "websocket", Remote: remote, Secure: secure})
+	c := &conn{a: a, awaits: true}
+	c.remote, c.secure = forwarded.Proxies(a.cfg.TrustedProxies).Client(r)
+	if c.remote == r.RemoteAddr {
+		c.remote = ""
+	}
 	var extensions []httphead.Option
 	if a.cfg.Compression {
 		extensions, _ = agree(r.Header[extensionsHeader]) // refusal saw it
 	}
-	c.frames.deflate = len(extensions) > 0
+	c.deflate = len(extensions) > 0
 	c.serve(nc, early, answer(r, extensions))
-}
-
-func (a *Acceptor) newConn(info server.Info) *conn {
-	c := &conn{a: a, awaits: true, info: info}
-	c.frames.binary = a.cfg.Bench
-	c.watched = newWatchdog(c)
-	return c
 }
 
 // serve begins a session on a connection, where answer is the first thing to be sent;
 // early came over it already.
 func (c *conn) serve(nc net.Conn, early, answer []byte) {
 	c.link.Init(c.a.pool, nc, c)
-	c.info.Secure = c.info.Secure || c.link.Secure()
-	c.heard.Store(c.a.now())
+	c.secure = c.secure || c.link.Secure()
+	c.heard.Store(c.a.clock.Load())
 	// Nothing else waits there, and it fits.
 	_, _ = c.link.Queue(answer)
 	c.session = c.a.srv.NewSession(c, &c.a.listener)
-	if c.watched != nil {
-		c.watched.start()
-	}
 	if c.link.Start(early) {
 		c.link.Flush()
 	}
