@@ -97,7 +97,7 @@ func (s *settings) loginCost(ctx context.Context, transport string) (row []strin
 	}
 	defer func() { err = errors.Join(err, srv.Stop()) }()
 	var all []*member
-	sp, p, err := meter(ctx, srv, s.profiled(2*time.Second), func() (n int, err error) {
+	sp, p, err := meter(ctx, srv, s.profiled(s.chat/2), func() (n int, err error) {
 		all, err = gather(ctx, srv, 0, s.logins, loginOptions(srv, transport))
 		return s.logins, err
 	})
@@ -129,12 +129,12 @@ func (s *settings) chatCost(ctx context.Context, transport string) (row []string
 
 // presenceCost is a presence that one of 50 members of a project gets of another.
 func (s *settings) presenceCost(ctx context.Context, transport string) (row []string, w share, err error) {
-	srv, err := subject.Start(ctx, s.program, subject.Options{Users: together, Group: ofProject})
+	srv, err := subject.Start(ctx, s.program, subject.Options{Users: s.members, Group: ofProject})
 	if err != nil {
 		return nil, w, err
 	}
 	defer func() { err = errors.Join(err, srv.Stop()) }()
-	all, err := gather(ctx, srv, 0, together, loginOptions(srv, transport))
+	all, err := gather(ctx, srv, 0, s.members, loginOptions(srv, transport))
 	if err != nil {
 		return nil, w, err
 	}
@@ -142,21 +142,29 @@ func (s *settings) presenceCost(ctx context.Context, transport string) (row []st
 	if err := quiet(ctx, all); err != nil {
 		return nil, w, err
 	}
-	before := delivered(all)
-	sp, p, err := meter(ctx, srv, s.profiled(2*time.Second), func() (int, error) {
-		// Each gets those of 49 others, and the echo of one's own.
-		const told = together * rounds * ofProject
-		err := storm(all, rounds)
-		return told, errors.Join(err, quiet(ctx, all))
+	const storms = 3
+	sp, p, err := meter(ctx, srv, s.profiled(s.chat/2), func() (int, error) {
+		before := delivered(all)
+		for range storms {
+			if err := errors.Join(storm(all, rounds), quiet(ctx, all)); err != nil {
+				return 0, err
+			}
+		}
+		return int(delivered(all) - before), nil
 	})
-	what := fmt.Sprintf("presence, %d of them arrived", delivered(all)-before)
-	return sp.row(transport, what), share{transport, "presence", sp, p}, errors.Join(err, lost(all))
+	if err == nil {
+		err = lost(all)
+	}
+	// Each gets those of 49 others, and the echo of one's own, unless a newer one has
+	// overtaken it.
+	what := fmt.Sprintf("presence, of %d that were caused", storms*rounds*s.members*ofProject)
+	return sp.row(transport, what), share{transport, "presence", sp, p}, err
 }
 
 // loginVariants are logins by other ways. What a password's hash costs is the difference
 // to a login whose password is kept as it is.
 func (s *settings) loginVariants(ctx context.Context) error {
-	const few = 500
+	few := min(500, s.logins)
 	variants := []struct {
 		what      string
 		o         subject.Options

@@ -55,8 +55,9 @@ func (m *member) take(el *xmlscan.Element) {
 	case "message":
 		if m.partner != nil {
 			m.delays = append(m.delays, time.Duration(time.Now().UnixNano()-m.partner.sent.Load()))
-			m.talk.flying.Add(-1)
+			talk := m.talk // of now: once nothing flies there may be another
 			m.say()
+			talk.flying.Add(-1)
 		}
 	}
 }

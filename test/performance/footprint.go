@@ -65,7 +65,7 @@ func (l look) row(transport string, n int, empty look, idle float64) []string {
 
 // footprint measures the memory and the processor time of sessions at rest.
 func footprint(ctx context.Context, s *settings) error {
-	var alone, together [][]string
+	var alone, among [][]string
 	for _, transport := range s.transports {
 		rows, err := s.growing(ctx, transport)
 		if err != nil {
@@ -75,13 +75,13 @@ func footprint(ctx context.Context, s *settings) error {
 	}
 	s.table("KB for each idle session that shares no project, over the empty server"+s.secure(), footprintHead, alone)
 	for _, transport := range s.transports {
-		rows, err := s.members(ctx, transport)
+		rows, err := s.together(ctx, transport)
 		if err != nil {
 			return fmt.Errorf("%s: %w", transport, err)
 		}
-		together = append(together, rows...)
+		among = append(among, rows...)
 	}
-	s.table("KB for each of 1,000 sessions in 20 projects of 50"+s.secure(), footprintHead, together)
+	s.table(fmt.Sprintf("KB for each of %d sessions in projects of %d%s", s.members, ofProject, s.secure()), footprintHead, among)
 	if s.sites == 0 {
 		return nil
 	}
@@ -158,15 +158,14 @@ func idleCPU(ctx context.Context, srv *subject.Server, d time.Duration) (float64
 
 // The load of members of projects.
 const (
-	together  = 1000 // users
 	ofProject = 50
 	rounds    = 4 // changes of everybody's presence
 )
 
-// members measures people who share projects, before and after everybody's presence has
+// together measures people who share projects, before and after everybody's presence has
 // changed.
-func (s *settings) members(ctx context.Context, transport string) (rows [][]string, err error) {
-	srv, err := subject.Start(ctx, s.program, subject.Options{Users: together, Group: ofProject, TLS: s.tls})
+func (s *settings) together(ctx context.Context, transport string) (rows [][]string, err error) {
+	srv, err := subject.Start(ctx, s.program, subject.Options{Users: s.members, Group: ofProject, TLS: s.tls})
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +174,7 @@ func (s *settings) members(ctx context.Context, transport string) (rows [][]stri
 	if err != nil {
 		return nil, err
 	}
-	all, err := gather(ctx, srv, 0, together, loginOptions(srv, transport))
+	all, err := gather(ctx, srv, 0, s.members, loginOptions(srv, transport))
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +191,7 @@ func (s *settings) members(ctx context.Context, transport string) (rows [][]stri
 		if err := errors.Join(err1, err2, lost(all)); err != nil {
 			return nil, err
 		}
-		rows = append(rows, l.row(transport+", "+when, together, empty, idle))
+		rows = append(rows, l.row(transport+", "+when, s.members, empty, idle))
 	}
 	return rows, nil
 }

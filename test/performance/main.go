@@ -50,6 +50,7 @@ type settings struct {
 	idle       time.Duration // over which idle processor time is read
 	sites      int           // sessions for the heap's sites; 0 for no such table
 	logins     int
+	members    int // of projects
 	pairs      []int
 	chat       time.Duration
 	profile    bool
@@ -99,7 +100,8 @@ func parse(out io.Writer, args []string) (*settings, error) {
 	f.DurationVar(&s.settle, "settle", 5*time.Second, "pause before memory is read")
 	f.DurationVar(&s.idle, "idle", 20*time.Second, "over which the processor time of the most sessions at rest is read")
 	f.IntVar(&s.sites, "sites", 2000, "sessions for the tables of where each KB is; 0 for no such tables")
-	f.IntVar(&s.logins, "logins", 4000, "logins for the cost of one")
+	f.IntVar(&s.logins, "logins", 6000, "logins for the cost of one")
+	f.IntVar(&s.members, "members", 1000, "users who share projects of 50")
 	f.DurationVar(&s.chat, "chat", 8*time.Second, "how long pairs chat")
 	f.BoolVar(&s.profile, "profile", true, "take CPU profiles, for the tables of where each microsecond goes")
 	if err := f.Parse(args); err != nil {

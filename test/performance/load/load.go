@@ -53,6 +53,8 @@ type Options struct {
 	// Source is the loopback address the connection comes from; Sources hands them out.
 	// The zero value leaves it to the kernel.
 	Source netip.Addr
+
+	gate *gate
 }
 
 // Source is one of many loopback addresses, so that the ports of one do not run out:
@@ -65,6 +67,7 @@ type Session struct {
 	JID  string
 
 	wire    wire
+	gate    *gate
 	leaving atomic.Bool
 	ended   chan struct{}
 	err     error
@@ -87,14 +90,15 @@ type wire interface {
 
 // Login connects a user, authenticates, binds, and does what o says.
 func Login(ctx context.Context, o Options, user string) (*Session, error) {
+	o.gate = &gate{shut: make(chan struct{})}
 	w, err := dial(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{User: user, wire: w, ended: make(chan struct{})}
+	s := &Session{User: user, wire: w, gate: o.gate, ended: make(chan struct{})}
 	err = errors.Join(w.deadline(time.Now().Add(patience)), s.login(o), w.deadline(time.Time{}))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", user, errors.Join(err, w.close()))
+		return nil, fmt.Errorf("%s: %w", user, errors.Join(err, s.Cut()))
 	}
 	return s, nil
 }
@@ -121,9 +125,13 @@ func connect(ctx context.Context, o Options) (net.Conn, error) {
 		var err error
 		return errors.Join(raw.Control(func(fd uintptr) { err = prepare(int(fd), o) }), err)
 	}
-	conn, err := d.DialContext(ctx, "tcp", o.Address)
-	if err != nil || o.TLS == nil {
-		return conn, err
+	raw, err := d.DialContext(ctx, "tcp", o.Address)
+	if err != nil {
+		return nil, err
+	}
+	var conn net.Conn = gated{raw, o.gate}
+	if o.TLS == nil {
+		return conn, nil
 	}
 	c := tls.Client(conn, o.TLS)
 	if err := c.HandshakeContext(ctx); err != nil {
@@ -258,10 +266,36 @@ func (s *Session) Start(on func(el *xmlscan.Element)) {
 // Send sends one element, whose namespace must be declared on it.
 func (s *Session) Send(el []byte) error { return s.wire.send(el) }
 
-// Cut cuts the connection.
+// Stall makes the client read nothing more, except what a read that waits already gets.
+func (s *Session) Stall() { s.gate.closed.Store(true) }
+
+// Cut cuts the connection, once.
 func (s *Session) Cut() error {
-	s.leaving.Store(true)
+	if s.leaving.Swap(true) {
+		return nil
+	}
+	close(s.gate.shut)
 	return s.wire.close()
+}
+
+// gate is shut before what a client does not want to read.
+type gate struct {
+	closed atomic.Bool
+	shut   chan struct{} // closed when the connection is
+}
+
+type gated struct {
+	net.Conn
+	gate *gate
+}
+
+// Read implements net.Conn.
+func (g gated) Read(p []byte) (int, error) {
+	if g.gate.closed.Load() {
+		<-g.gate.shut
+		return 0, net.ErrClosed
+	}
+	return g.Conn.Read(p)
 }
 
 // Ended is closed when a session that was started ends.

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"rollcall/internal/auth"
 	"rollcall/storage"
 	"rollcall/storage/sqlite"
 )
@@ -167,10 +168,17 @@ func (s *Server) fill(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	secret := storage.Credentials{Plain: Password}
+	if o.SCRAM {
+		// All have the same keys: checking them takes as long.
+		if secret, err = auth.NewCredentials(Password, auth.MinIterations); err != nil {
+			return errors.Join(err, store.Close())
+		}
+	}
 	var records []storage.Record
 	for i := range o.Users {
 		records = append(records, storage.Record{User: &storage.UserRecord{
-			User: storage.User{ID: User(i)}, Credentials: &storage.Credentials{Plain: Password},
+			User: storage.User{ID: User(i)}, Credentials: &secret,
 		}})
 	}
 	for p := 0; o.Group > 1 && p*o.Group < o.Users; p++ {
@@ -199,20 +207,12 @@ func (s *Server) find(network string, secure bool) error {
 		return nil
 	}
 	// The server made a certificate for itself.
-	files, err := filepath.Glob(filepath.Join(s.dir, "*.pem"))
+	pem, err := os.ReadFile(filepath.Join(s.dir, "self-signed.crt"))
 	if err != nil {
 		return err
 	}
 	roots := x509.NewCertPool()
-	for _, file := range files {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if bytes.Contains(pem, []byte("BEGIN CERTIFICATE")) {
-			roots.AppendCertsFromPEM(pem)
-		}
-	}
+	roots.AppendCertsFromPEM(pem)
 	s.TLS = &tls.Config{RootCAs: roots, ServerName: Host, MinVersion: tls.VersionTLS13}
 	return nil
 }
