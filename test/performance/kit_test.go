@@ -19,7 +19,27 @@ import (
 	"rollcall/test/performance/subject"
 )
 
-var program string // the server's
+// program builds the server once and returns its path.
+var program func() (string, error)
+
+// start starts a server that ends with the test.
+func start(t testing.TB, o subject.Options) *subject.Server {
+	t.Helper()
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := subject.Start(context.Background(), path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return srv
+}
 
 // standIn makes a test program a client of its own, which can be stopped by a signal: the
 // value is an orders in JSON.
@@ -31,23 +51,20 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
-	var err error
 	if about := os.Getenv(standIn); about != "" {
-		err = standInFor(about)
-	} else {
-		var dir string
-		if dir, err = os.MkdirTemp("", "rollcall-performance-"); err == nil {
-			defer os.RemoveAll(dir)
-			program, err = subject.Build(context.Background(), dir)
+		if err := standInFor(about); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
 		}
+		return 0
 	}
+	dir, err := os.MkdirTemp("", "rollcall-performance-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if os.Getenv(standIn) != "" {
-		return 0
-	}
+	defer os.RemoveAll(dir)
+	program = sync.OnceValues(func() (string, error) { return subject.Build(context.Background(), dir) })
 	return m.Run()
 }
 

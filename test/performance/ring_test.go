@@ -37,7 +37,6 @@ type person struct {
 	delays   []time.Duration
 	wrong    string
 	marks    chan struct{} // messages to oneself
-	sent     atomic.Int64  // when the last message left, in Unix nanoseconds
 	said     atomic.Int64
 	talk     *talk
 }

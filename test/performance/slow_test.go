@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -38,16 +37,8 @@ func TestSlowReaders(t *testing.T) {
 }
 
 func slowReaders(t *testing.T, transport string) {
-	srv, err := subject.Start(context.Background(), program, subject.Options{
+	srv := start(t, subject.Options{
 		Users: *peopleFlag, Group: ofProject, Limits: "stanza_bytes: 32KiB, outbox_bytes: 256KiB", Log: t.Output(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := srv.Stop(); err != nil {
-			t.Error(err)
-		}
 	})
 	r := &ring{t: t, srv: srv, o: loginOptions(srv, transport)}
 	var awake, deaf, stopped []int

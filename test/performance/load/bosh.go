@@ -34,7 +34,6 @@ type bosh struct {
 	ready    map[uint64][]byte // answers that came, by rid
 	expected uint64            // the rid whose answer is next
 	handing  bool              // somebody hands answers over, in order
-	polling  bool              // there is always to be a request at the server
 	broken   error
 	news     sync.Cond // of broken and ready
 
