@@ -3,7 +3,6 @@ package tcp
 import (
 	"crypto/rand"
 	"errors"
-	"sync"
 	"time"
 
 	"rollcall/internal/link"
@@ -11,20 +10,17 @@ import (
 	"rollcall/server"
 )
 
-// conn is one connection: a server.Transport and a link.Handler.
+// conn is one connection: a server.Transport and a link.Handler. It belongs to the
+// session's turn.
 type conn struct {
 	a       *Acceptor
 	link    link.Conn
 	session *server.Session
-
-	mu     sync.Mutex // a leaf, but for the link's own
-	opened bool       // the stream has its header
-	host   string     // of the last header
-
-	// Of the reading side.
-	scan    xmlscan.Scanner
-	rest    []byte // what came of an incomplete element
-	upgrade bool   // TLS comes next
+	host    string        // of the last header that was sent
+	root    *xmlscan.Root // of the stream, as long as partial is nil
+	partial *reader       // of an element that has begun; nil between elements
+	opened  bool          // the stream has its header
+	upgrade bool          // TLS comes next
 }
 
 var (
@@ -39,11 +35,10 @@ func (c *conn) Info() server.Info {
 
 // Open implements server.Transport.
 func (c *conn) Open(h server.StreamHeader) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.opened, c.host = true, h.From
 	// A header does not count against a slow reader: nothing else was said yet.
-	_, _ = c.link.Queue(appendHeader(nil, h))
+	var buf [512]byte
+	_, _ = c.link.Queue(appendHeader(buf[:0], h))
 }
 
 // Write implements server.Transport.
@@ -68,13 +63,12 @@ const lingerTime = 2 * time.Second
 // Close implements server.Transport. It also bounds what is under way: a write to
 // a peer that takes nothing fails when the time is over.
 func (c *conn) Close(cl server.Close) {
-	c.link.Close(c.appendEnd(nil, cl), lingerTime)
+	var buf [512]byte
+	c.link.Close(c.appendEnd(buf[:0], cl), lingerTime)
 }
 
 // appendEnd appends the end of the stream.
 func (c *conn) appendEnd(dst []byte, cl server.Close) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	isError := cl.Condition() != ""
 	if !c.opened {
 		if !isError {
@@ -86,13 +80,6 @@ func (c *conn) appendEnd(dst []byte, cl server.Close) []byte {
 	}
 	dst = cl.AppendError(dst, false)
 	return append(dst, "</stream:stream>"...)
-}
-
-// restart says that the next header opens a new stream.
-func (c *conn) restart() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.opened = false
 }
 
 // CanStartTLS implements server.TLSStarter.
@@ -113,7 +100,7 @@ func (c *conn) Received(data []byte, err error) {
 		c.feed(data)
 		return
 	}
-	c.rest = nil
+	c.partial = nil
 	reason := server.ReasonLost
 	var failed *link.HandshakeError
 	if errors.As(err, &failed) {

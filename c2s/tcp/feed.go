@@ -11,34 +11,60 @@ import (
 	"rollcall/server"
 )
 
+// reader is what reading needs while there is something to read.
+type reader struct {
+	scan xmlscan.Scanner
+	el   xmlscan.Element
+	rest []byte // what came of an incomplete element
+}
+
+// reader gets what reading needs, as it was left.
+func (c *conn) reader() *reader {
+	if c.partial != nil {
+		return c.partial
+	}
+	rd := c.a.readers.Get().(*reader)
+	rd.scan.Resume(c.root)
+	return rd
+}
+
+// leave keeps a reader while an element is incomplete, of which left has come, and
+// gives it back otherwise.
+func (c *conn) leave(rd *reader, left []byte) {
+	root, idle := rd.scan.Idle()
+	switch {
+	case idle && len(left) == 0:
+		c.root, c.partial, rd.rest = root, nil, nil
+		c.a.readers.Put(rd)
+		return
+	case len(left) != len(rd.rest):
+		rd.rest = bytes.Clone(left)
+	}
+	c.partial = rd
+}
+
 // feed runs the session's turn over a piece of the stream.
 func (c *conn) feed(data []byte) {
-	if c.rest != nil {
-		c.rest = append(c.rest, data...)
-		data = c.rest
+	rd := c.reader()
+	if len(rd.rest) > 0 {
+		rd.rest = append(rd.rest, data...)
+		data = rd.rest
 	}
 	turn := c.session.Begin()
-	left := c.elements(turn, data)
+	left := c.elements(turn, rd, data)
 	turn.End()
-	switch {
-	case len(left) == 0:
-		c.rest = nil
-	case len(left) != len(c.rest):
-		c.rest = bytes.Clone(left)
-	}
+	c.leave(rd, left)
 }
 
 // elements gives the session one element after the other and returns what is not
 // complete yet.
-func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
+func (c *conn) elements(turn *server.Turn, rd *reader, data []byte) (left []byte) {
 	defer turn.Guard("input")
-	el := c.a.elements.Get().(*xmlscan.Element)
-	defer c.a.elements.Put(el)
 	for {
-		c.scan.SetLimits(xmlscan.Limits{
+		rd.scan.SetLimits(xmlscan.Limits{
 			Bytes: turn.MaxElement(), Depth: c.a.cfg.Limits.Depth, Attrs: c.a.cfg.Limits.Attributes,
 		})
-		n, err := c.scan.Next(data, el)
+		n, err := rd.scan.Next(data, &rd.el)
 		data = data[n:]
 		if errors.Is(err, xmlscan.ErrMore) {
 			if n > 0 && turn.Skipped(n) == server.Done {
@@ -50,11 +76,11 @@ func (c *conn) elements(turn *server.Turn, data []byte) (left []byte) {
 			turn.Close(server.BadXML(err))
 			return nil
 		}
-		switch c.element(turn, el) {
+		switch c.element(turn, &rd.el) {
 		case server.More:
 		case server.Restart:
-			c.scan.Reset()
-			c.restart()
+			rd.scan.Reset()
+			c.opened = false // the next header opens a new stream
 			if c.upgrade {
 				c.upgrade = false
 				// What came before TLS must not count as said under it (RFC 6120

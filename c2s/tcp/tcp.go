@@ -12,7 +12,6 @@ import (
 
 	"rollcall/conf"
 	"rollcall/internal/link"
-	"rollcall/internal/xmlscan"
 	"rollcall/server"
 )
 
@@ -35,10 +34,10 @@ type Config struct {
 // Acceptor accepts connections and serves them. Its methods are safe for
 // concurrent use.
 type Acceptor struct {
-	srv      *server.Server
-	cfg      Config
-	pool     *link.Pool
-	elements sync.Pool // of *xmlscan.Element
+	srv     *server.Server
+	cfg     Config
+	pool    *link.Pool
+	readers sync.Pool // of *reader
 }
 
 var errNoTLS = errors.New("tcp: direct TLS needs a TLS configuration")
@@ -55,7 +54,7 @@ func New(srv *server.Server, c Config) *Acceptor {
 			OutboxBytes: int(c.Limits.OutboxBytes), HandshakeTime: c.Limits.LoginTime,
 			Portable: c.Portable, Log: c.Log,
 		}),
-		elements: sync.Pool{New: func() any { return new(xmlscan.Element) }},
+		readers: sync.Pool{New: func() any { return new(reader) }},
 	}
 }
 
@@ -76,7 +75,6 @@ func (a *Acceptor) take(nc net.Conn) {
 	if a.cfg.Direct {
 		c.link.StartTLS(a.cfg.TLS)
 	}
-	c.scan.Reset()
 	c.session = a.srv.NewSession(c, &a.cfg.Listener)
 	c.link.Start(nil)
 }

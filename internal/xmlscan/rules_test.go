@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"unsafe"
 )
 
 const plainHeader = `<stream:stream xmlns:stream="http://etherx.jabber.org/streams" xmlns="jabber:client">`
@@ -235,19 +234,58 @@ func TestLinearWork(t *testing.T) {
 	}
 }
 
-// A scanner lives in each idle session.
-func TestIdleSize(t *testing.T) {
-	if size := unsafe.Sizeof(Scanner{}); size > 128 {
-		t.Errorf("%d bytes", size)
-	}
-	for _, h := range []string{plainHeader, `<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>`} {
-		s := New(limits)
-		var el Element
-		if _, err := s.Next([]byte(h+message), &el); err != nil {
-			t.Fatal(err)
+// TestIdle: whoever keeps the root of an idle stream can go on with any Scanner, and
+// usual streams share it.
+func TestIdle(t *testing.T) {
+	const usual = `<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>`
+	const own = `<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns='jabber:client' xmlns:x='u'>`
+	for _, h := range []string{usual, "<?xml version='1.0'?> " + usual, own} {
+		end := "</stream:stream>"
+		if strings.Contains(h, own) {
+			end = "</s:stream>"
 		}
-		if s.w != nil || &s.scope[0] != &usualScope[0] {
-			t.Errorf("%s: holds %v, own scope %q", h, s.w, s.scope)
+		stream := h + " " + message + " <presence/>" + message + end
+		for size := range len(stream) {
+			s := New(limits)
+			var el Element
+			idle, kinds := 0, ""
+			for from, to := 0, 0; len(kinds) < 5; {
+				n, err := s.Next([]byte(stream[from:to]), &el)
+				from += n
+				switch {
+				case err == nil:
+					kinds += fmt.Sprint(el.Kind)
+				case err != ErrMore || to == len(stream):
+					t.Fatalf("%s in pieces of %d: %v after %q", h, size+1, err, stream[:to])
+				default:
+					to = min(to+size+1, len(stream))
+				}
+				if root, ok := s.Idle(); ok {
+					if idle++; s.w != nil || root == usualRoot != strings.Contains(h, usual) && root != nil {
+						t.Fatalf("%s: holds %v and %v", h, s.w, root)
+					}
+					s = New(limits)
+					s.Resume(root)
+				}
+			}
+			if kinds != "21113" || idle < 5 {
+				t.Errorf("%s in pieces of %d: %s, idle %d times", h, size+1, kinds, idle)
+			}
+		}
+	}
+	s := New(limits)
+	var el Element
+	for _, begun := range []string{"<?xml version='1.0'?>", "<", usual + "<"} {
+		s.Reset()
+		n, err := s.Next([]byte(begun), &el)
+		if err == nil {
+			_, err = s.Next([]byte(begun[n:]), &el)
+		}
+		if err != ErrMore {
+			t.Error(begun, err)
+		}
+		if _, ok := s.Idle(); ok {
+			t.Errorf("idle after %q", begun)
 		}
 	}
 }
@@ -266,7 +304,7 @@ func TestScopeIsNotShared(t *testing.T) {
 		}
 		want := fmt.Sprintf("%q", s.Decls())
 		clear(buf)
-		if got := fmt.Sprintf("%q", s.Decls()); got != want || &s.scope[0] == &usualScope[0] {
+		if got := fmt.Sprintf("%q", s.Decls()); got != want || s.root == usualRoot {
 			t.Errorf("%s: scope %s, was %s", h, got, want)
 		}
 	}

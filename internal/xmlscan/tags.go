@@ -110,7 +110,7 @@ func (s *Scanner) wholeTag(b []byte, el *Element) (done bool, to int, err error)
 func (s *Scanner) take() {
 	if s.w == nil {
 		s.w = pool.Get().(*work)
-		for range s.scope {
+		for range s.Decls() {
 			s.w.used = append(s.w.used, false)
 		}
 	}
@@ -167,11 +167,7 @@ func (s *Scanner) startTag(b []byte, from, to int, el *Element) (done bool, err 
 			return false, &Error{stream.NotWellFormed.Err, from, "empty stream"}
 		}
 		s.fill(el, b, Header, to, span{to, to})
-		s.enclose(el.Attrs)
-		s.name = usualName
-		if !bytes.Equal(w.name.all.in(b), usualName) {
-			s.name = bytes.Clone(w.name.all.in(b))
-		}
+		s.root = newRoot(w.name.all.in(b), el.Attrs)
 		s.header = false
 		return true, nil
 	}
@@ -187,15 +183,12 @@ func (s *Scanner) startTag(b []byte, from, to int, el *Element) (done bool, err 
 	return false, nil
 }
 
-// usualName is the root of nearly every stream; never changed.
-var usualName = []byte("stream:stream")
-
 // endTag takes the complete end tag b[from:to].
 func (s *Scanner) endTag(b []byte, from, to int, el *Element) (done bool, err error) {
 	name := bytes.TrimRight(b[from+2:to-1], " \t\r\n")
 	w := s.w
 	if w == nil || len(w.frames) == 0 {
-		if s.header || s.name == nil || !bytes.Equal(name, s.name) {
+		if s.header || s.root == nil || s.root.name == nil || !bytes.Equal(name, s.root.name) {
 			return false, &Error{stream.NotWellFormed.Err, from, "unexpected end tag"}
 		}
 		*el = Element{Kind: End, Raw: b[:to:to], Attrs: el.Attrs[:0], Outer: el.Outer[:0]}
@@ -231,7 +224,7 @@ func (s *Scanner) fill(el *Element, b []byte, kind Kind, end int, inner span) {
 	}
 	for i, used := range w.used {
 		if used {
-			outer = append(outer, s.scope[i])
+			outer = append(outer, s.root.scope[i])
 		}
 	}
 	*el = Element{
@@ -252,7 +245,7 @@ func (s *Scanner) rawSpace(b []byte, sp space) []byte {
 	case sp.scope == xmlSpace:
 		return xmlName
 	case sp.scope > 0:
-		return s.scope[sp.scope-1].Value
+		return s.root.scope[sp.scope-1].Value
 	}
 	return sp.in.in(b)
 }
@@ -314,8 +307,9 @@ func (s *Scanner) resolve(b []byte, prefix span) (space, error) {
 			return space{in: w.bindings[i].space}, nil
 		}
 	}
-	for i := len(s.scope) - 1; i >= 0; i-- {
-		name := s.scope[i].Name
+	scope := s.Decls()
+	for i := len(scope) - 1; i >= 0; i-- {
+		name := scope[i].Name
 		switch {
 		case len(p) == 0 && len(name) == len("xmlns"):
 			return space{scope: i + 1}, nil

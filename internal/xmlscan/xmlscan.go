@@ -101,15 +101,41 @@ const (
 // Scanner finds elements. Its methods must not be called concurrently.
 type Scanner struct {
 	limits Limits
-	scope  []Attr // declarations around the elements
-	name   []byte // of the stream's root, prefix included; nil in a fragment
-	w      *work  // while an element is incomplete
+	root   *Root // around the elements; nil before a header, and where nothing is declared
+	w      *work // while an element is incomplete
 
 	pos, tok int // how far the element was looked at; where its last token begins
 	header   bool
 	decl     bool // an XML declaration may come
 	mode     mode
 	quote    byte // of the attribute value that pos is in
+}
+
+// Root is what a Scanner knows between two elements of a stream.
+type Root struct {
+	scope []Attr // declarations around the elements
+	name  []byte // of the stream's root, prefix included; nil in a fragment
+}
+
+// Idle reports whether nothing has begun: the next thing is a stream header, and root
+// is nil, or an element of a stream. Resume with root then makes any Scanner go on from
+// here, so that thousands of idle streams need none.
+func (s *Scanner) Idle() (root *Root, ok bool) {
+	switch {
+	case s.mode != between:
+		return nil, false
+	case s.header:
+		return nil, s.decl
+	}
+	return s.root, s.root != nil && s.root.name != nil
+}
+
+// Resume forgets everything and goes on where a Scanner was idle.
+func (s *Scanner) Resume(root *Root) {
+	s.Reset()
+	if root != nil {
+		s.root, s.header, s.decl = root, false, false
+	}
 }
 
 // New returns a Scanner that expects a stream header.
@@ -125,7 +151,7 @@ func (s *Scanner) SetLimits(l Limits) { s.limits = l }
 // Reset forgets everything and expects a stream header.
 func (s *Scanner) Reset() {
 	s.release()
-	s.scope, s.name = nil, nil
+	s.root = nil
 	s.header, s.decl = true, true // white space may precede both: it ends the element before a restart
 }
 
@@ -134,9 +160,8 @@ func (s *Scanner) Reset() {
 // others are ignored.
 func (s *Scanner) Scope(decls []Attr) {
 	s.release()
-	s.name = nil
 	s.header, s.decl = false, false
-	s.enclose(decls)
+	s.root = newRoot(nil, decls)
 }
 
 // Document forgets everything and expects elements like Scope; an XML declaration
@@ -146,45 +171,64 @@ func (s *Scanner) Document(decls []Attr) {
 	s.decl = true
 }
 
-func (s *Scanner) enclose(decls []Attr) {
-	s.scope = nil
-	usual := 0 // a bit for each of usualScope
-	for _, a := range decls {
+// newRoot copies the name and those of the attributes that are declarations, unless
+// they are as usual: idle sessions share that.
+func newRoot(name []byte, attrs []Attr) *Root {
+	switch {
+	case name == nil && declare(attrs, nil):
+		return nil
+	case name == nil && declare(attrs, usualFragment.scope):
+		return usualFragment
+	case bytes.Equal(name, usualRoot.name) && declare(attrs, usualRoot.scope):
+		return usualRoot
+	}
+	r := &Root{name: bytes.Clone(name)}
+	for _, a := range attrs {
+		if isDecl(a.Name) {
+			r.scope = append(r.scope, Attr{bytes.Clone(a.Name), bytes.Clone(a.Value), a.Quote})
+		}
+	}
+	return r
+}
+
+// declare reports whether the declarations among attributes are those of a scope.
+func declare(attrs, scope []Attr) bool {
+	found := 0
+	for _, a := range attrs {
 		if !isDecl(a.Name) {
 			continue
 		}
-		i := slices.IndexFunc(usualScope, func(u Attr) bool {
+		if !slices.ContainsFunc(scope, func(u Attr) bool {
 			return bytes.Equal(a.Name, u.Name) && bytes.Equal(a.Value, u.Value)
-		})
-		if i < 0 {
-			usual = -1
-			break
+		}) {
+			return false
 		}
-		usual |= 1 << i
+		found++ // no name comes twice in a tag
 	}
-	if usual == 1<<len(usualScope)-1 {
-		s.scope = usualScope // idle sessions share it
-		return
-	}
-	for _, a := range decls {
-		if isDecl(a.Name) {
-			s.scope = append(s.scope, Attr{bytes.Clone(a.Name), bytes.Clone(a.Value), a.Quote})
-		}
-	}
+	return found == len(scope)
 }
 
-// usualScope are the declarations of nearly every stream; never changed.
-var usualScope = []Attr{
-	{Name: []byte("xmlns"), Value: []byte(ns.Client), Quote: '\''},
-	{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''},
-}
+// What surrounds the elements of nearly every stream; never changed.
+var (
+	usualScope = []Attr{
+		{Name: []byte("xmlns"), Value: []byte(ns.Client), Quote: '\''},
+		{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''},
+	}
+	usualRoot     = &Root{scope: usualScope, name: []byte("stream:stream")}
+	usualFragment = &Root{scope: usualScope}
+)
 
 func isDecl(name []byte) bool {
 	return string(name) == "xmlns" || bytes.HasPrefix(name, []byte("xmlns:"))
 }
 
 // Decls are the declarations of the enclosing scope.
-func (s *Scanner) Decls() []Attr { return s.scope }
+func (s *Scanner) Decls() []Attr {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.scope
+}
 
 // Partial reports whether an element has begun that is not complete.
 func (s *Scanner) Partial() bool { return s.mode != between }
