@@ -18,9 +18,9 @@ const look = time.Second
 const calm = 30 * time.Second
 
 // least is what is not worth the trouble, in bytes.
-const least = 1 << 20
+const least = 1 << 19
 
-// share of the heap that has to be unused. With gc_percent at 50 it is never a third,
+// share of the heap that has to be spare. With gc_percent at 50 it is never a third,
 // and after 5,000 logins it was a fifth: 3 MB.
 const share = 8
 
@@ -38,15 +38,17 @@ type Heap struct {
 	Allocated uint64 // ever
 }
 
-// spare is the most that may come of giving back. Part of what was made since garbage
-// was last collected is in use.
-func (h Heap) spare() uint64 { return h.Free + h.Objects - min(h.Objects, h.Live) }
-
-// worth reports whether it makes sense to give memory back while so much is allocated
-// between two looks.
-func (h Heap) worth(allocated uint64) bool {
-	spare := h.spare()
-	return spare >= least && spare >= (h.Objects+h.Free+h.Unused)/share && spare >= allocated*uint64(calm/look)
+// worth reports whether it makes sense to give memory back when since bytes were
+// allocated since the last time, and rate bytes are between two looks.
+func (h Heap) worth(since, rate uint64) bool {
+	spare := h.Free + h.Objects - min(h.Objects, h.Live)
+	all := h.Objects + h.Free + h.Unused
+	if since >= all {
+		// A storm has passed over all of it. What was in use amid the storm need not be
+		// any more, which cannot be seen without looking.
+		spare = max(spare, all/share)
+	}
+	return spare >= least && spare >= all/share && spare >= rate*uint64(calm/look)
 }
 
 // Keeper gives memory back to the system when there is much of it and the process is
@@ -54,8 +56,8 @@ func (h Heap) worth(allocated uint64) bool {
 // minutes, and then keeps the pages for minutes.
 type Keeper struct {
 	read       func(*Heap)
-	giveBack   func() // collects garbage, and gives all free pages back
-	processors int    // which collect garbage
+	giveBack   func()
+	processors int // which collect garbage
 
 	times, bytes, seconds prometheus.Counter
 }
@@ -68,7 +70,7 @@ func NewKeeper(r prometheus.Registerer) *Keeper {
 		return c
 	}
 	return &Keeper{
-		read: reader(), giveBack: debug.FreeOSMemory, processors: runtime.GOMAXPROCS(0),
+		read: reader(), giveBack: giveBack, processors: runtime.GOMAXPROCS(0),
 		times:   counter("times_total", "How often memory was given back to the system after a storm."),
 		bytes:   counter("bytes_total", "How much memory was given back to the system after a storm."),
 		seconds: counter("seconds_total", "Time spent on giving memory back to the system."),
@@ -80,22 +82,30 @@ func (k *Keeper) Run(ctx context.Context) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	var h, was Heap
+	var given, lately uint64 // Heap.Allocated when memory was given back last, and what came before the last look
 	var next time.Time
-	k.read(&was)
-	for lately := uint64(0); ; {
+	for k.read(&was); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 		k.read(&h)
-		allocated := h.Allocated - was.Allocated
+		rate := h.Allocated - was.Allocated
 		// The process has to be quiet for two looks.
-		if h.worth(max(allocated, lately)) && !time.Now().Before(next) {
+		if h.worth(h.Allocated-given, max(rate, lately)) && !time.Now().Before(next) {
 			next = time.Now().Add(rest * time.Duration(k.processors) * k.give(&h))
+			given = h.Allocated
 		}
-		was, lately = h, allocated
+		was, lately = h, rate
 	}
+}
+
+// giveBack gives all free pages to the system. What a sync.Pool holds is garbage only
+// when garbage is collected for the second time.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // give gives memory back, leaves the state of the heap afterwards in h, and returns how

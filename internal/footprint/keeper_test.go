@@ -98,9 +98,27 @@ func TestKeeperAfterAStorm(t *testing.T) {
 	}
 }
 
+// Garbage is collected amid a storm too, when much is in use that soon is not. Then
+// one look at it is worth while, and no second one.
+func TestKeeperAfterAStormWithoutGarbage(t *testing.T) {
+	p := &process{heap: Heap{Objects: 40 * mib, Live: 40 * mib, Unused: 10 * mib}, takes: time.Millisecond}
+	keep(t, p, func() {
+		p.alloc(49*mib, 49*mib)
+		time.Sleep(time.Hour)
+		if len(p.given) != 0 {
+			t.Errorf("given back at %v", p.given)
+		}
+		p.alloc(mib, mib)
+		time.Sleep(time.Hour)
+	})
+	if len(p.given) != 1 {
+		t.Errorf("given back at %v", p.given)
+	}
+}
+
 func TestKeeperWhatIsNotWorthIt(t *testing.T) {
 	for name, h := range map[string]Heap{
-		"little":              {Objects: 2 * mib, Live: 3 * mib / 2, Free: mib / 4},
+		"little":              {Objects: 2 * mib, Live: 7 * mib / 4, Free: mib / 8},
 		"a tenth":             {Objects: 90 * mib, Live: 90 * mib, Free: 10 * mib},
 		"between objects":     {Objects: 50 * mib, Live: 50 * mib, Unused: 50 * mib},
 		"given back already":  {Objects: 50 * mib, Live: 50 * mib, Released: 500 * mib},
