@@ -11,16 +11,17 @@ type Batch struct {
 	peers []*cluster.Peer // that something was posted to
 	buf   []byte          // for the stanza being encoded
 	item  []byte          // for what is being posted
+	sent  int             // elements, not counted by the metrics yet
 }
 
 // Send queues one encoded stanza, which is copied, for one connection. A
 // connection that takes too little is closed; one that is gone takes nothing.
 func (b *Batch) Send(s *Session, stanza []byte) {
-	s.tap(TapOut, stanza, Close{})
+	s.tap(TapOut, stanza)
 	if err := s.transport.Write(stanza); err != nil {
 		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
 	}
-	b.srv.metrics.out.Inc()
+	b.sent++
 	if n := len(b.dirty); n == 0 || b.dirty[n-1] != s {
 		b.dirty = append(b.dirty, s)
 	}
@@ -35,6 +36,10 @@ func (b *Batch) SendPresence(s *Session, p *Presence, extra []byte) {
 
 // Flush hands on everything that was queued.
 func (b *Batch) Flush() {
+	if b.sent > 0 {
+		b.srv.metrics.out.Add(float64(b.sent))
+		b.sent = 0
+	}
 	for i, s := range b.dirty {
 		s.transport.Flush()
 		b.dirty[i] = nil
@@ -45,6 +50,9 @@ func (b *Batch) Flush() {
 		b.peers[i] = nil
 	}
 	b.peers = b.peers[:0]
+	if cap(b.dirty) > maxKeptDirty {
+		b.dirty = nil
+	}
 	if cap(b.buf) > maxKeptBuffer {
 		b.buf = nil
 	}
@@ -53,5 +61,8 @@ func (b *Batch) Flush() {
 	}
 }
 
-// maxKeptBuffer bounds what an idle, pooled Batch holds on to.
-const maxKeptBuffer = 16 << 10
+// What an idle, pooled Batch holds on to is bounded.
+const (
+	maxKeptBuffer = 16 << 10 // bytes
+	maxKeptDirty  = 16 << 10 // connections
+)

@@ -101,7 +101,9 @@ const (
 // flushes it at the end. A Turn is used by one goroutine and not after End.
 type Turn struct {
 	Batch
-	s *Session
+	s      *Session
+	stanza Stanza // at hand
+	iq     IQ     // at hand, over stanza
 }
 
 // Begin waits until the session is free and starts a turn.
@@ -120,7 +122,7 @@ func (t *Turn) End() {
 	s := t.s
 	s.mu.Unlock()
 	t.Flush()
-	t.s = nil
+	t.s, t.stanza, t.iq = nil, Stanza{}, IQ{}
 	s.srv.turns.Put(t)
 }
 

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rollcall/internal/jid"
 )
 
@@ -108,12 +110,13 @@ type Hook[E any] struct {
 type handler[E any] struct {
 	module   string
 	priority int
+	time     prometheus.Observer // of the runs
 	run      func(context.Context, *E)
 }
 
 // add puts a handler in its place and returns what takes it out again.
-func (h *Hook[E]) add(module string, priority int, run func(context.Context, *E)) (remove func()) {
-	added := &handler[E]{module: module, priority: priority, run: run}
+func (h *Hook[E]) add(added *handler[E]) (remove func()) {
+	priority := added.priority
 	h.change(func(list []*handler[E]) []*handler[E] {
 		at, _ := slices.BinarySearchFunc(list, priority+1, func(x *handler[E], p int) int { return x.priority - p })
 		return slices.Insert(list, at, added)
@@ -153,7 +156,7 @@ func (x *handler[E]) call(srv *Server, hook string, e *E) {
 		if p := recover(); p != nil {
 			srv.panicked("hook "+hook, p, "module", x.module)
 		}
-		srv.metrics.hookTime(hook, x.module, time.Since(start))
+		x.time.Observe(time.Since(start).Seconds())
 	}()
 	x.run(srv.ctx, e)
 }

@@ -124,7 +124,11 @@ func (h *Host) OnSubscription(priority int, f func(context.Context, *Subscriptio
 }
 
 func on[E any](h *Host, hook *Hook[E], priority int, f func(context.Context, *E)) {
-	h.undo = append(h.undo, hook.add(h.module.Name(), priority, f))
+	name := h.module.Name()
+	h.undo = append(h.undo, hook.add(&handler[E]{
+		module: name, priority: priority, run: f,
+		time: h.srv.metrics.hooks.WithLabelValues(hook.name, name),
+	}))
 }
 
 // HandleIQ answers requests whose child is name in namespace space, in each of
@@ -136,7 +140,7 @@ func (h *Host) HandleIQ(scopes Scope, space, name string, f IQHandler) error {
 			continue
 		}
 		key := iqKey{space, name, scope}
-		if err := h.srv.iqs.add(key, iqEntry{h.module.Name(), f}); err != nil {
+		if err := h.srv.iqs.add(iqEntry{key, h.module.Name(), f}); err != nil {
 			return err
 		}
 		h.undo = append(h.undo, func() { h.srv.iqs.remove(key) })
@@ -156,13 +160,14 @@ func (h *Host) Features(scope Scope) []string { return h.srv.features.of(scope) 
 // Serve makes the module answer for a host of its own. It fails when the name is
 // taken.
 func (h *Host) Serve(name string, service Service) error {
-	if j, err := jid.Parse(name); err != nil || j.String() != j.Domain() || j.Domain() != name {
+	address, err := jid.Parse(name)
+	if err != nil || address.String() != address.Domain() || address.Domain() != name {
 		return fmt.Errorf("%q is no domain name in canonical form", name)
 	}
 	if h.srv.domain(name) != nil {
 		return fmt.Errorf("the host %s is taken", name)
 	}
-	h.srv.setDomain(name, &domain{service: service})
+	h.srv.setDomain(name, &domain{address, service})
 	h.undo = append(h.undo, func() { h.srv.setDomain(name, nil) })
 	return nil
 }

@@ -83,15 +83,16 @@ type iqKey struct {
 }
 
 type iqEntry struct {
+	iqKey
 	module string
 	handle IQHandler
 }
 
 // serveIQ routes an iq (RFC 6120 section 8.2.3, RFC 6121 section 8.5).
-func (s *Session) serveIQ(st *Stanza) {
+func (s *Session) serveIQ(t *Turn, st *Stanza) {
 	request := st.Type == "get" || st.Type == "set"
 	switch {
-	case st.ID == "":
+	case len(st.Element.Attr("id")) == 0:
 		st.Reply(Error(stanza.BadRequest, "an iq needs an id"))
 		return
 	case request && st.Element.Children != 1:
@@ -116,7 +117,7 @@ func (s *Session) serveIQ(st *Stanza) {
 	case d.service == nil && to.Local() != "" && to.IsFull():
 		s.srv.routeIQ(st, to)
 	case request:
-		s.answer(st, d)
+		s.answer(t, st, d)
 	}
 	// Results and errors that reach the server itself answer its pings; that
 	// they came is all there is to know.
@@ -135,31 +136,38 @@ func (srv *Server) routeIQ(st *Stanza, to jid.JID) {
 }
 
 // answer finds the handler of a request to the server and sends what it says.
-func (s *Session) answer(st *Stanza, d *domain) {
-	iq := &IQ{Stanza: st, Space: string(st.Element.ChildSpace), Name: string(st.Element.ChildLocal)}
-	var payload Payload
-	var err error
-	module := ""
-	s.srv.guardErr("iq "+iq.Space, s, &err, func() {
-		if d.service != nil {
-			payload, err = d.service.ServeIQ(s.srv.ctx, iq)
-			return
-		}
-		iq.Scope = s.scopeOf(st)
-		entry, ok := s.srv.iqs.find(iqKey{iq.Space, iq.Name, iq.Scope})
-		if !ok {
-			err = stanza.Error{Condition: stanza.ServiceUnavailable}
-			return
-		}
-		module = entry.module
-		payload, err = entry.handle(s.srv.ctx, iq)
-	})
+func (s *Session) answer(t *Turn, st *Stanza, d *domain) {
+	payload, module, err := s.handle(t, st, d)
 	if err == nil {
 		err = st.result(payload)
 	}
 	if err != nil {
-		st.Reply(s.srv.stanzaError(err, "iq", iq.Space, "module", module))
+		st.Reply(s.srv.stanzaError(err, "iq", string(st.Element.ChildSpace), "module", module))
 	}
+}
+
+// handle runs the handler of a request and survives its panic.
+func (s *Session) handle(t *Turn, st *Stanza, d *domain) (payload Payload, module string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.srv.panicked("iq "+string(st.Element.ChildSpace), p, "conn", s.conn, "jid", s.jid.String())
+			err = errPanicked
+		}
+	}()
+	el, iq := st.Element, &t.iq
+	if d.service != nil {
+		*iq = IQ{Stanza: st, Space: string(el.ChildSpace), Name: string(el.ChildLocal)}
+		payload, err = d.service.ServeIQ(s.srv.ctx, iq)
+		return payload, "", err
+	}
+	scope := s.scopeOf(st)
+	entry, ok := s.srv.iqs.find(el.ChildSpace, el.ChildLocal, scope)
+	if !ok {
+		return nil, "", stanza.Error{Condition: stanza.ServiceUnavailable}
+	}
+	*iq = IQ{Stanza: st, Scope: scope, Space: entry.space, Name: entry.name}
+	payload, err = entry.handle(s.srv.ctx, iq)
+	return payload, entry.module, err
 }
 
 func (s *Session) scopeOf(st *Stanza) Scope {

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -71,7 +69,3 @@ func (m *metrics) closed(transport string, r Reason, wasBound bool) {
 }
 
 func (m *metrics) auth(outcome string) { m.auths.WithLabelValues(outcome).Inc() }
-
-func (m *metrics) hookTime(hook, module string, d time.Duration) {
-	m.hooks.WithLabelValues(hook, module).Observe(d.Seconds())
-}

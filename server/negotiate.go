@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unique"
 
 	"mellium.im/xmpp/stanza"
 	"mellium.im/xmpp/stream"
@@ -56,7 +57,7 @@ func (s *Session) open(t *Turn, h StreamHeader) {
 	}
 	s.neg.host = host
 	s.neg.exchange = nil
-	s.lang = h.Lang
+	s.lang = unique.Make(h.Lang)
 	s.transport.Open(answer)
 	if s.srv.closing.Load() {
 		s.close(t, Close{Reason: ReasonShutdown})
@@ -186,7 +187,7 @@ func (s *Session) saslFailed(t *Turn, f *auth.Failure) Outcome {
 func (s *Session) bindOrSession(t *Turn, el *xmlscan.Element) bool {
 	st := &Stanza{
 		Batch: &t.Batch, Session: s, Kind: IQStanza, From: s.jid, Element: el,
-		Type: el.AttrString("type"), ID: el.AttrString("id"),
+		Type: el.AttrString("type"),
 	}
 	if st.Type != "set" {
 		return false
@@ -228,7 +229,7 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 		resource = newID()
 	}
 	full, err := s.jid.WithResource(resource)
-	if st.ID == "" || st.Element.Children != 1 || resources > 1 || err != nil || !full.IsFull() {
+	if len(st.Element.Attr("id")) == 0 || st.Element.Children != 1 || resources > 1 || err != nil || !full.IsFull() {
 		st.Reply(Error(stanza.BadRequest, "")) // RFC 6120 section 7.7.2.1
 		return
 	}
@@ -262,7 +263,6 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 // hooks may still be running.
 func (s *Session) take(b *Batch, full jid.JID) (old *Session, refused stanza.Condition) {
 	bare := full.Bare()
-	s.done = make(chan struct{})
 	for {
 		s.jid = full
 		again := false
@@ -312,7 +312,7 @@ func (srv *Server) replace(old *Session) {
 	timer := time.NewTimer(replaceTime)
 	defer timer.Stop()
 	select {
-	case <-old.done:
+	case <-srv.endings.of(old):
 	case <-timer.C:
 		srv.log.Warn("the replaced session is still busy", "jid", old.jid.String(), "conn", old.conn)
 	}

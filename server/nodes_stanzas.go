@@ -127,13 +127,8 @@ func (n *nodes) reroute(b *Batch, m sent, avoid *cluster.Peer) error {
 		return err
 	}
 	kind, _ := kindOf(&el)
-	st := &Stanza{Batch: b, Kind: kind, Element: &el, Type: el.AttrString("type"), ID: el.AttrString("id"),
-		hops: m.hops, avoid: avoid}
-	var err error
-	if st.From, err = jid.Parse(el.AttrString("from")); err != nil {
-		return err
-	}
-	if st.To, err = jid.Parse(el.AttrString("to")); err != nil {
+	st := &Stanza{Batch: b, Kind: kind, Element: &el, hops: m.hops, avoid: avoid}
+	if err := st.read(); err != nil {
 		return err
 	}
 	switch kind {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -25,15 +24,22 @@ type Presence struct {
 	Declared string
 	Priority int8
 	At       time.Time
-	attrs    []byte // of the start tag, apart from the addresses
-	inner    []byte
+	// text is the attributes of the start tag, apart from the addresses, up to inner,
+	// and the content after them: one piece of memory for both.
+	text  string
+	inner uint32
 }
 
 // Unavailable is the presence that the server sends for a connection that did
 // not say good-bye.
 func Unavailable(full jid.JID, at time.Time) *Presence {
-	return &Presence{JID: full, At: at, attrs: []byte(" type='unavailable'")}
+	const attrs = " type='unavailable'"
+	return &Presence{JID: full, At: at, text: attrs, inner: uint32(len(attrs))}
 }
+
+func (p *Presence) attrs() string { return p.text[:p.inner] }
+
+func (p *Presence) content() string { return p.text[p.inner:] }
 
 // AppendTo appends the presence stanza for one reader. extra is encoded XML that
 // goes in as the last child.
@@ -41,12 +47,12 @@ func (p *Presence) AppendTo(dst []byte, to jid.JID, extra []byte) []byte {
 	dst = append(dst, "<presence xmlns='"+ns.Client+"'"...)
 	dst = appendAddress(dst, " from='", p.JID)
 	dst = appendAddress(dst, " to='", to)
-	dst = append(dst, p.attrs...)
-	if len(p.inner) == 0 && len(extra) == 0 {
+	dst = append(dst, p.attrs()...)
+	if len(p.content()) == 0 && len(extra) == 0 {
 		return append(dst, '/', '>')
 	}
 	dst = append(dst, '>')
-	dst = append(dst, p.inner...)
+	dst = append(dst, p.content()...)
 	dst = append(dst, extra...)
 	return append(dst, "</presence>"...)
 }
@@ -56,12 +62,14 @@ func (p *Presence) AppendTo(dst []byte, to jid.JID, extra []byte) []byte {
 // others.
 func standardShow(declared string) string {
 	switch declared {
-	case "away", "chat", "dnd", "xa":
-		return declared
-	case "busy":
-		return "dnd"
-	case "leave":
+	case "away", "leave":
 		return "away"
+	case "chat":
+		return "chat"
+	case "dnd", "busy":
+		return "dnd"
+	case "xa":
+		return "xa"
 	default:
 		return ""
 	}
@@ -70,22 +78,25 @@ func standardShow(declared string) string {
 // readPresence copies what a presence stanza says. Children of namespaces that
 // modules reserved are left out, and so is a show that others could not read.
 func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
-	p := &Presence{JID: st.From, Available: st.Type == "", At: time.Now(), attrs: st.appendAttrs(nil)}
+	p := &Presence{JID: st.From, Available: st.Type == "", At: time.Now()}
+	out := st.appendAttrs(st.Batch.buf[:0])
+	p.inner = uint32(len(out))
 	inner := st.Element.Inner
 	rewritten, shows, priorities := false, 0, 0
-	var out []byte
 	for c := range xmlscan.Children(inner, ns.Client) {
 		raw := c.Raw
 		switch {
 		case string(c.Space) == ns.Client && string(c.Local) == "show":
 			shows++
-			p.Declared = strings.TrimSpace(xmlscan.Text(c.Inner))
-			p.Show = standardShow(p.Declared)
+			p.Show = standardShow(string(c.Inner))
+			p.Declared = p.Show
 			if p.Show == "" || p.Show != string(c.Inner) {
+				p.Declared = strings.TrimSpace(xmlscan.Text(c.Inner))
+				p.Show = standardShow(p.Declared)
 				rewritten = true
 				raw = nil
 				if p.Show != "" {
-					raw = []byte("<show>" + p.Show + "</show>")
+					out = append(out, "<show>"+p.Show+"</show>"...)
 				}
 			}
 		case string(c.Space) == ns.Client && string(c.Local) == "priority":
@@ -107,9 +118,9 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 		return nil, &e
 	}
 	if !rewritten {
-		out = bytes.Clone(inner)
+		out = append(out[:p.inner], inner...)
 	}
-	p.inner = out
+	p.text, st.Batch.buf = string(out), out
 	return p, nil
 }
 

@@ -15,8 +15,8 @@ func (p *Presence) AppendPacked(dst []byte) []byte {
 	dst = packed.AppendString(dst, p.Declared)
 	dst = packed.AppendUint(dst, uint64(uint8(p.Priority)))
 	dst = packed.AppendUint(dst, uint64(p.At.UnixNano()))
-	dst = packed.AppendBytes(dst, p.attrs)
-	return packed.AppendBytes(dst, p.inner)
+	dst = packed.AppendString(dst, p.attrs())
+	return packed.AppendString(dst, p.content())
 }
 
 // UnpackPresence reads what AppendPacked wrote. It keeps nothing of the record.
@@ -25,8 +25,9 @@ func UnpackPresence(r *packed.Reader) (*Presence, error) {
 	p := &Presence{
 		Available: r.Bool(), Show: r.String(), Declared: r.String(),
 		Priority: int8(uint8(r.Uint())), At: time.Unix(0, int64(r.Uint())),
-		attrs: []byte(r.String()), inner: []byte(r.String()),
 	}
+	attrs, content := r.Bytes(), r.Bytes()
+	p.text, p.inner = string(attrs)+string(content), uint32(len(attrs))
 	if err := r.Err(); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type Service interface {
 // domain is a name that the server answers for: a virtual host, or a service
 // host.
 type domain struct {
+	address jid.JID
 	service Service // nil for a virtual host
 }
 

@@ -90,6 +90,7 @@ type Server struct {
 	own      [64]sync.Mutex // see Session.tellOwn
 	young    youngSet
 	removals removals
+	endings  endings
 	open     atomic.Int64  // sessions that did not end yet, hooks included
 	ended    chan struct{} // told of ends while closing
 	closing  atomic.Bool
@@ -110,7 +111,11 @@ func New(cfg Config) (*Server, error) {
 	srv.hooks.name()
 	domains := make(map[string]*domain, len(cfg.Hosts))
 	for _, h := range cfg.Hosts {
-		domains[h] = new(domain)
+		address, err := jid.New("", h, "")
+		if err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+		domains[h] = &domain{address: address}
 	}
 	srv.domains.Store(&domains)
 	srv.private.Store(new(map[string]struct{}))
@@ -258,9 +263,9 @@ func (srv *Server) reserved(space []byte) bool {
 }
 
 // tap shows an event to whoever listens.
-func (s *Session) tap(kind TapKind, data []byte, c Close) {
+func (s *Session) tap(kind TapKind, data []byte) {
 	if s.srv.cfg.Tap != nil {
-		s.srv.cfg.Tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: kind, Data: data, Close: c})
+		s.srv.cfg.Tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: kind, Data: data})
 	}
 }
 
@@ -272,16 +277,9 @@ func (srv *Server) panicked(doing string, p any, about ...any) {
 
 // guard runs f and survives its panic.
 func (srv *Server) guard(doing string, s *Session, f func()) {
-	var err error
-	srv.guardErr(doing, s, &err, f)
-}
-
-// guardErr is guard; it sets err when f panicked.
-func (srv *Server) guardErr(doing string, s *Session, err *error, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			srv.panicked(doing, p, "conn", s.conn, "jid", s.jid.String())
-			*err = errPanicked
 		}
 	}()
 	f()

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"mellium.im/xmpp/stanza"
 	"mellium.im/xmpp/stream"
@@ -27,31 +29,33 @@ const (
 type Session struct {
 	srv       *Server
 	transport Transport
-	listener  *Listener
 	conn      string
 
 	mu       sync.Mutex   // the turn; everything below belongs to it unless said otherwise
 	neg      *negotiation // nil once bound
 	directed map[jid.JID]struct{}
-	lang     string
-	phase    phase
+	lang     unique.Handle[string] // of the stream, from its header on
+	jid      jid.JID               // bare once authenticated, full once bound; fixed before the registry has it
+	alone    [1]*Session           // itself: the registry's list of one
+	bound    uint64                // orders the binds of one address over all nodes; like announced under the registry's lock
+	presence atomic.Pointer[Presence]
+	arrival  atomic.Pointer[arrival]
+	copies   atomic.Uint64 // messages to the bare address that it was given
+	seen     atomic.Int64  // Unix nanoseconds
 
-	jid       jid.JID   // bare once authenticated, full once bound; fixed before the registry has it
-	bound     uint64    // orders the binds of one address over all nodes; like announced under the registry's lock
-	announced announced // to other nodes
-	presence  atomic.Pointer[Presence]
-	arrival   atomic.Pointer[arrival]
-	copies    atomic.Uint64 // messages to the bare address that it was given
-	seen      atomic.Int64  // Unix nanoseconds
+	// What is small stands together.
 	kicked    atomic.Bool
-	done      chan struct{} // closed after the last hook; made at bind
+	listener  Listener
+	phase     phase
+	ended     bool      // the last hook has run; see endings
+	announced announced // to other nodes
 }
 
 // NewSession starts a session on a connection that was just accepted. The client
 // has the login time to bind a resource.
 func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	s := &Session{
-		srv: srv, transport: t, listener: l,
+		srv: srv, transport: t, listener: *l,
 		conn: srv.nextConn(),
 		neg:  new(negotiation),
 	}
@@ -61,7 +65,7 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	srv.metrics.opened(t.Info().Kind)
 	srv.open.Add(1)
 	srv.young.add(s)
-	s.tap(TapOpen, nil, Close{})
+	s.tap(TapOpen, nil)
 	login, reason := srv.cfg.Limits.LoginTime, ReasonLoginTime
 	if srv.closing.Load() {
 		// Shutdown may have listed the sessions already.
@@ -123,7 +127,7 @@ func (s *Session) maxElement() int {
 // element takes one element of the open stream.
 func (s *Session) element(t *Turn, el *xmlscan.Element) Outcome {
 	s.Touch()
-	s.tap(TapIn, el.Raw, Close{})
+	s.tap(TapIn, el.Raw)
 	switch s.phase {
 	case bound:
 		s.stanza(t, el)
@@ -146,21 +150,28 @@ func (s *Session) stanza(t *Turn, el *xmlscan.Element) {
 		return
 	}
 	s.srv.metrics.in[kind].Inc()
-	st := &Stanza{
-		Batch: &t.Batch, Session: s, Kind: kind, From: s.jid, Element: el,
-		Type: el.AttrString("type"), ID: el.AttrString("id"),
+	st := &t.stanza
+	*st = Stanza{Batch: &t.Batch, Session: s, Kind: kind, From: s.jid, Element: el}
+	var to []byte
+	for i := range el.Attrs {
+		switch a := &el.Attrs[i]; string(a.Name) {
+		case "type":
+			st.Type = typeOf(a.Value)
+		case "to":
+			to = a.Value
+		case "from":
+			if !s.isOwn(a.Value) {
+				s.close(t, StreamError(stream.InvalidFrom, nil)) // RFC 6120 section 8.1.2.1
+				return
+			}
+		}
 	}
-	if from := el.Attr("from"); from != nil && !s.isOwn(el.AttrString("from")) {
-		s.close(t, StreamError(stream.InvalidFrom, nil)) // RFC 6120 section 8.1.2.1
-		return
-	}
-	if el.Attr("to") != nil {
-		to, err := jid.Parse(el.AttrString("to"))
-		if err != nil {
+	if to != nil {
+		var err error
+		if st.To, err = s.srv.address(to); err != nil {
 			st.Reply(Error(stanza.JIDMalformed, ""))
 			return
 		}
-		st.To = to
 	}
 	switch kind {
 	case Message:
@@ -168,16 +179,28 @@ func (s *Session) stanza(t *Turn, el *xmlscan.Element) {
 	case PresenceStanza:
 		s.servePresence(st)
 	case IQStanza:
-		s.serveIQ(st)
+		s.serveIQ(t, st)
 	}
 }
 
-func (s *Session) isOwn(from string) bool {
-	if from == s.jid.String() {
+func (s *Session) isOwn(from []byte) bool {
+	if string(from) == s.jid.String() && bytes.IndexByte(from, '&') < 0 {
 		return true
 	}
-	j, err := jid.Parse(from)
+	j, err := jid.Parse(xmlscan.Unescape(from))
 	return err == nil && (j == s.jid || j == s.jid.Bare())
+}
+
+// address reads an attribute that is an address. Those that are known here cost
+// nothing.
+func (srv *Server) address(raw []byte) (jid.JID, error) {
+	if j, ok := srv.registry.address(raw); ok {
+		return j, nil
+	}
+	if d := (*srv.domains.Load())[string(raw)]; d != nil {
+		return d.address, nil
+	}
+	return jid.Parse(xmlscan.Unescape(raw))
 }
 
 func kindOf(el *xmlscan.Element) (Kind, bool) {
@@ -211,7 +234,9 @@ func (s *Session) close(t *Turn, c Close) {
 	if was == bound {
 		s.srv.registry.remove(s, func() { s.srv.nodes.farewell(&t.Batch, s) })
 	}
-	s.tap(TapClose, nil, c)
+	if tap := s.srv.cfg.Tap; tap != nil {
+		tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: TapClose, Close: c})
+	}
 	s.srv.guard("close", s, func() {
 		if was == opening && condition != "" {
 			// RFC 6120 section 4.9.1.2: an error comes after a header.
@@ -224,7 +249,7 @@ func (s *Session) close(t *Turn, c Close) {
 	if was == bound {
 		s.teardown(t, c)
 		s.srv.registry.done(s)
-		close(s.done)
+		s.srv.endings.end(s)
 	}
 }
 

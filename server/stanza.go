@@ -36,7 +36,6 @@ type Stanza struct {
 	Kind    Kind
 	// Type is the type attribute; empty when there is none that means anything.
 	Type string
-	ID   string
 	// From is the sender's full address.
 	From jid.JID
 	// To is where it goes; zero when the client named nobody.
@@ -45,6 +44,33 @@ type Stanza struct {
 
 	hops  uint64        // between nodes
 	avoid *cluster.Peer // the node that could not be reached
+}
+
+// types are the types of stanza that mean anything (RFC 6120 section 8.2.3, RFC 6121
+// sections 4.7.1 and 5.2.2).
+var types = [...]string{
+	"chat", "get", "set", "result", "error", "groupchat", "headline", "normal",
+	"unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe",
+}
+
+// typeOf reads a type attribute.
+func typeOf(raw []byte) string {
+	for _, t := range types {
+		if string(raw) == t {
+			return t
+		}
+	}
+	return xmlscan.Unescape(raw)
+}
+
+// read fills in what a stanza that a server wrote says of itself.
+func (st *Stanza) read() (err error) {
+	st.Type = typeOf(st.Element.Attr("type"))
+	if st.From, err = jid.Parse(st.Element.AttrString("from")); err != nil {
+		return err
+	}
+	st.To, err = jid.Parse(st.Element.AttrString("to"))
+	return err
 }
 
 // Append appends the stanza, addressed anew: unknown attributes and the content
@@ -76,7 +102,7 @@ func appendContent(dst []byte, kind Kind, inner []byte) []byte {
 func (st *Stanza) appendAttrs(dst []byte) []byte {
 	lang := ""
 	if st.Session != nil {
-		lang = st.Session.lang
+		lang = st.Session.lang.Value()
 	}
 	for _, a := range st.Element.Attrs {
 		switch string(a.Name) {
@@ -106,11 +132,17 @@ func appendRawAttr(dst []byte, a xmlscan.Attr) []byte {
 	dst = append(dst, ' ')
 	dst = append(dst, a.Name...)
 	dst = append(dst, '=', '\'')
-	if a.Quote != '\'' && bytes.IndexByte(a.Value, '\'') >= 0 {
-		dst = append(dst, bytes.ReplaceAll(a.Value, []byte("'"), []byte("&apos;"))...)
-	} else {
-		dst = append(dst, a.Value...)
+	value := a.Value
+	for a.Quote != '\'' {
+		i := bytes.IndexByte(value, '\'')
+		if i < 0 {
+			break
+		}
+		dst = append(dst, value[:i]...)
+		dst = append(dst, "&apos;"...)
+		value = value[i+1:]
 	}
+	dst = append(dst, value...)
 	return append(dst, '\'')
 }
 
@@ -158,10 +190,10 @@ func (st *Stanza) appendReply(dst []byte, typ string) []byte {
 	dst = append(dst, " type='"...)
 	dst = append(dst, typ...)
 	dst = append(dst, '\'')
-	if st.Element.Attr("id") != nil {
-		dst = append(dst, " id='"...)
-		dst = xmlscan.AppendAttr(dst, st.ID)
-		dst = append(dst, '\'')
+	for _, a := range st.Element.Attrs {
+		if string(a.Name) == "id" {
+			dst = appendRawAttr(dst, a)
+		}
 	}
 	return dst
 }

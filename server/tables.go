@@ -14,22 +14,21 @@ type iqTable struct {
 	entries atomic.Pointer[map[iqKey]iqEntry]
 }
 
-func (t *iqTable) find(k iqKey) (iqEntry, bool) {
-	m := t.entries.Load()
-	if m == nil {
-		return iqEntry{}, false
+func (t *iqTable) find(space, name []byte, scope Scope) (e iqEntry, ok bool) {
+	if m := t.entries.Load(); m != nil {
+		e, ok = (*m)[iqKey{string(space), string(name), scope}]
 	}
-	e, ok := (*m)[k]
 	return e, ok
 }
 
-func (t *iqTable) add(k iqKey, e iqEntry) error {
+func (t *iqTable) add(e iqEntry) error {
+	k := e.iqKey
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if had, ok := t.find(k); ok {
+	m := t.clone()
+	if had, ok := m[k]; ok {
 		return fmt.Errorf("<%s xmlns='%s'/> is answered by %s already", k.name, k.space, had.module)
 	}
-	m := t.clone()
 	m[k] = e
 	t.entries.Store(&m)
 	return nil

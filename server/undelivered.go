@@ -33,7 +33,7 @@ func (s *Session) Undelivered(elements []byte) {
 		return
 	}
 	select {
-	case <-s.done:
+	case <-s.srv.endings.of(s):
 	case <-s.srv.ctx.Done():
 		return
 	}
@@ -184,7 +184,7 @@ func (u *undelivered) refuse(el *returned) {
 	}
 	st := &Stanza{
 		Batch: &u.Batch, Kind: el.kind, From: el.from, To: el.to,
-		Element: el.Element, Type: el.typ, ID: el.AttrString("id"),
+		Element: el.Element, Type: el.typ,
 	}
 	st.Reply(Error(stanza.ServiceUnavailable, ""))
 }

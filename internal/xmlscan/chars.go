@@ -235,7 +235,7 @@ func AppendAttr(dst []byte, s string) []byte { return appendEscaped(dst, s, true
 func appendEscaped(dst []byte, s string, value bool) []byte {
 	from := 0
 	for i := 0; i < len(s); {
-		if c := s[i]; c >= ' ' && c < utf8.RuneSelf && c != '<' && c != '>' && c != '&' && c != '\'' && c != '"' {
+		if classes[s[i]]&clean != 0 {
 			i++
 			continue
 		}

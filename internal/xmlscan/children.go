@@ -3,6 +3,8 @@ package xmlscan
 import (
 	"bytes"
 	"iter"
+
+	"rollcall/internal/ns"
 )
 
 // Child is an element directly inside another one.
@@ -29,12 +31,16 @@ func (c *Child) Attr(name string) []byte {
 // that a Scanner accepted. space is the default namespace there.
 func Children(inner []byte, space string) iter.Seq[Child] {
 	return func(yield func(Child) bool) {
+		around := usualScope[0].Value
+		if space != ns.Client {
+			around = []byte(space)
+		}
 		for i := 0; i < len(inner); {
 			from, open := nextTag(inner, i)
 			if from < 0 {
 				return
 			}
-			c := child(inner[from:open], space)
+			c := child(inner[from:open], around)
 			end := open
 			if inner[open-2] != '/' {
 				var to int
@@ -113,7 +119,7 @@ func closing(b []byte, i int) (inner, end int) {
 }
 
 // child reads an accepted start tag.
-func child(tag []byte, space string) Child {
+func child(tag, space []byte) Child {
 	end := len(tag) - 1
 	if tag[end-1] == '/' {
 		end--
@@ -127,7 +133,7 @@ func child(tag []byte, space string) Child {
 	if colon >= 0 {
 		prefix, c.Local = tag[1:colon], tag[colon+1:i]
 	} else {
-		c.Space = []byte(space)
+		c.Space = space
 	}
 	for {
 		for i < end && isSpace(tag[i]) {

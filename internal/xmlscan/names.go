@@ -101,6 +101,7 @@ const (
 	nameChar
 	whitespace
 	plain // in text and values, needs no further look
+	clean // needs no escaping anywhere
 )
 
 // classes says what the ASCII characters are (XML 1.0 sections 2.2 and 2.3); the
@@ -117,6 +118,9 @@ var classes = func() (t [256]uint8) {
 		}
 		if c >= ' ' && c != '<' && c != '&' && c != ']' {
 			t[c] |= plain
+		}
+		if c >= ' ' && c != '<' && c != '>' && c != '&' && c != '\'' && c != '"' {
+			t[c] |= clean
 		}
 	}
 	return t
