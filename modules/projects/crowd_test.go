@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"rollcall/internal/jid"
 	"rollcall/internal/servertest"
@@ -79,7 +80,7 @@ func newCrowd(tb testing.TB, people, group, perPerson int) *crowd {
 		dir.AddUser(c.user(i), "")
 	}
 	c.Server = servertest.New(tb, servertest.Options{
-		Directory: dir, Log: slog.New(slog.DiscardHandler),
+		Directory: dir, Log: slog.New(slog.DiscardHandler), Patience: 5 * time.Minute,
 		Modules: []server.Module{
 			roster.New(roster.Options{Projects: c.grid, Users: c.grid}),
 			projects.New(projects.Options{ServiceHost: "wtmuc.@HOST@", LegacyShows: true, Directory: c.grid, Presence: memory.NewPresence()}),

@@ -55,10 +55,15 @@ func (c *community) reach(user jid.JID, pe *peer, n *news) (p *person, unlock fu
 
 // personOf finds or makes a person without waiting for what goes on there.
 func (c *community) personOf(bare jid.JID, create bool) *person {
+	c.mu.RLock()
+	p := c.people[bare.Local()]
+	c.mu.RUnlock()
+	if p != nil || !create {
+		return p
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.people[bare.Local()]
-	if p == nil && create {
+	if p = c.people[bare.Local()]; p == nil {
 		p = c.newPerson(bare)
 	}
 	return p

@@ -197,12 +197,7 @@ func (c *community) enter(ctx context.Context, b *server.Batch, bare jid.JID) *p
 // lock returns the user's person with mu held; without create it may be nil.
 func (c *community) lock(bare jid.JID, create bool) *person {
 	for {
-		c.mu.Lock()
-		p := c.people[bare.Local()]
-		if p == nil && create {
-			p = c.newPerson(bare)
-		}
-		c.mu.Unlock()
+		p := c.personOf(bare, create)
 		if p == nil {
 			return nil
 		}

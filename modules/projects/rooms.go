@@ -77,6 +77,7 @@ type room struct {
 	mu     sync.RWMutex
 	people []*person            // with connections to this node, in no order
 	far    map[*person]struct{} // with connections to other nodes
+	ended  bool // look again
 	nodes  []interest
 	log    changeLog
 }
@@ -91,6 +92,27 @@ type interest struct {
 // join enters a person in a project's room, and reports whether nobody of this node
 // was in it.
 func (c *community) join(project string, p *person) (began bool) {
+	for {
+		r := c.openRoom(project)
+		r.mu.Lock()
+		if r.ended {
+			r.mu.Unlock()
+			c.close(r)
+			continue
+		}
+		r.people = append(r.people, p)
+		began = len(r.people) == 1
+		r.mu.Unlock()
+		return began
+	}
+}
+
+// openRoom finds or makes a project's room. The room's lock, which is held while
+// somebody is told something there, is never waited for under the community's.
+func (c *community) openRoom(project string) *room {
+	if r := c.room(project); r != nil {
+		return r
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.rooms[project]
@@ -102,21 +124,33 @@ func (c *community) join(project string, p *person) (began bool) {
 		}
 		c.rooms[project] = r
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.people = append(r.people, p)
-	return len(r.people) == 1
+	return r
+}
+
+// close makes a room unknown that has ended.
+func (c *community) close(r *room) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rooms[r.id] == r {
+		delete(c.rooms, r.id)
+	}
 }
 
 // part takes a person out. It returns the room when nobody of this node is left in
 // it; if nobody at all is, the room has ended.
 func (c *community) part(project string, p *person) *room {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := c.rooms[project]
-	if r == nil {
+	r := c.room(project)
+	if r == nil || !r.part(p) {
 		return nil
 	}
+	if r.endIfEmpty(false) {
+		c.close(r)
+	}
+	return r
+}
+
+// part takes a person out, and reports whether nobody of this node is left.
+func (r *room) part(p *person) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i := slices.Index(r.people, p); i >= 0 {
@@ -124,13 +158,19 @@ func (c *community) part(project string, p *person) *room {
 		r.people[i], r.people[last] = r.people[last], nil
 		r.people = shrink(r.people[:last])
 	}
-	if len(r.people) > 0 {
-		return nil
+	return len(r.people) == 0
+}
+
+// endIfEmpty ends a room without people of this node, so that nobody comes in any more.
+// Those of others keep it, unless it deserts them. It reports whether that was now.
+func (r *room) endIfEmpty(desert bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended || len(r.people) > 0 || len(r.far) > 0 && !desert {
+		return false
 	}
-	if len(r.far) == 0 {
-		delete(c.rooms, project)
-	}
-	return r
+	r.ended = true
+	return true
 }
 
 // shrink gives back what a list does not need any more.
@@ -173,14 +213,15 @@ func (r *room) first() *[]string {
 
 // joinFar enters a person of another node, if there is a room.
 func (c *community) joinFar(project string, p *person) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	r := c.rooms[project]
+	r := c.room(project)
 	if r == nil {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ended {
+		return false
+	}
 	if r.far == nil {
 		r.far = make(map[*person]struct{})
 	}
@@ -236,16 +277,12 @@ func (c *community) desert(b *server.Batch, rooms []*room) (people []*person) {
 	return people
 }
 
-// unlist makes an empty room unknown.
+// unlist makes a room unknown if nobody of this node is in it.
 func (c *community) unlist(r *room) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if c.rooms[r.id] != r || len(r.people) > 0 {
+	if !r.endIfEmpty(true) {
 		return false
 	}
-	delete(c.rooms, r.id)
+	c.close(r)
 	return true
 }
 
