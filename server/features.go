@@ -1,12 +1,16 @@
 package server
 
-import "rollcall/internal/ns"
+import (
+	"log/slog"
+
+	"rollcall/internal/ns"
+)
 
 // feature is one row of the table of stream features: what must hold for it to
 // be offered, what must not.
 type feature struct {
 	need, forbid state
-	append       func(s *Session, dst []byte) []byte
+	append       func(s *Session, st state, dst []byte) []byte
 }
 
 // state is what a stream has reached, as a set.
@@ -15,6 +19,7 @@ type state uint8
 const (
 	secure        state = 1 << iota // nobody can read along
 	authAllowed                     // authentication is allowed, secure or not
+	plainAllowed                    // a password may cross the connection
 	canStartTLS                     // the transport can turn to TLS
 	authenticated                   //
 	legacySession                   // the listener advertises RFC 3921 sessions
@@ -23,10 +28,10 @@ const (
 var features = [...]feature{
 	{need: canStartTLS, forbid: secure | authenticated, append: appendStartTLS},
 	{need: authAllowed, forbid: authenticated, append: appendMechanisms},
-	{need: authenticated, append: func(_ *Session, dst []byte) []byte {
+	{need: authenticated, append: func(_ *Session, _ state, dst []byte) []byte {
 		return append(dst, "<bind xmlns='"+ns.Bind+"'/>"...)
 	}},
-	{need: authenticated | legacySession, append: func(_ *Session, dst []byte) []byte {
+	{need: authenticated | legacySession, append: func(_ *Session, _ state, dst []byte) []byte {
 		return append(dst, "<session xmlns='"+ns.Session+"'><optional/></session>"...)
 	}},
 }
@@ -34,10 +39,13 @@ var features = [...]feature{
 func (s *Session) state() state {
 	var st state
 	if s.transport.Info().Secure {
-		st |= secure | authAllowed
+		st |= secure | authAllowed | plainAllowed
 	}
 	if !s.listener.RequireTLS {
 		st |= authAllowed
+	}
+	if s.listener.PlainWithoutTLS {
+		st |= plainAllowed
 	}
 	if x, ok := s.transport.(TLSStarter); ok && x.CanStartTLS() {
 		st |= canStartTLS
@@ -57,13 +65,13 @@ func (s *Session) appendFeatures(dst []byte) []byte {
 	dst = append(dst, "<stream:features xmlns:stream='"+ns.Stream+"'>"...)
 	for i := range features {
 		if f := &features[i]; st&f.need == f.need && st&f.forbid == 0 {
-			dst = f.append(s, dst)
+			dst = f.append(s, st, dst)
 		}
 	}
 	return append(dst, "</stream:features>"...)
 }
 
-func appendStartTLS(s *Session, dst []byte) []byte {
+func appendStartTLS(s *Session, _ state, dst []byte) []byte {
 	dst = append(dst, "<starttls xmlns='"+ns.TLS+"'>"...)
 	if s.listener.RequireTLS {
 		dst = append(dst, "<required/>"...)
@@ -71,8 +79,8 @@ func appendStartTLS(s *Session, dst []byte) []byte {
 	return append(dst, "</starttls>"...)
 }
 
-func appendMechanisms(s *Session, dst []byte) []byte {
-	names := s.srv.cfg.Auth.Mechanisms(s.plain())
+func appendMechanisms(s *Session, st state, dst []byte) []byte {
+	names := s.srv.cfg.Auth.Mechanisms(st&plainAllowed != 0)
 	if len(names) == 0 {
 		return dst
 	}
@@ -85,7 +93,5 @@ func appendMechanisms(s *Session, dst []byte) []byte {
 	return append(dst, "</mechanisms>"...)
 }
 
-// plain reports whether a password may cross the connection.
-func (s *Session) plain() bool {
-	return s.transport.Info().Secure || s.listener.PlainWithoutTLS
-}
+// informs reports whether the log takes lines of level info, which are garbage otherwise.
+func (srv *Server) informs() bool { return srv.log.Enabled(srv.ctx, slog.LevelInfo) }

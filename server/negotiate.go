@@ -63,7 +63,8 @@ func (s *Session) open(t *Turn, h StreamHeader) {
 		s.close(t, Close{Reason: ReasonShutdown})
 		return
 	}
-	s.send(t, s.appendFeatures(nil))
+	t.buf = s.appendFeatures(t.buf[:0])
+	s.send(t, t.buf)
 }
 
 // maxLang bounds the language tag, which goes out with every stanza.
@@ -128,14 +129,14 @@ func (s *Session) startTLS(t *Turn) Outcome {
 
 // sasl obeys RFC 6120 section 6.4.
 func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
-	n := s.neg
+	n, st := s.neg, s.state()
 	var f *auth.Failure
 	switch {
-	case s.state()&authAllowed == 0:
+	case st&authAllowed == 0:
 		f = &auth.Failure{Condition: auth.EncryptionRequired}
 	case name == "auth":
 		n.since = s.srv.removals.now()
-		n.exchange, f = s.srv.cfg.Auth.Start(n.host, el.AttrString("mechanism"), s.plain())
+		n.exchange, f = s.srv.cfg.Auth.Start(n.host, el.AttrString("mechanism"), st&plainAllowed != 0)
 	case name == "abort":
 		f = &auth.Failure{Condition: auth.Aborted}
 	case name != "response" || n.exchange == nil:
@@ -158,13 +159,20 @@ func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
 }
 
 func (s *Session) sendSASL(t *Turn, name, text string) {
-	el := "<" + name + " xmlns='" + ns.SASL + "'"
+	el := append(t.buf[:0], '<')
+	el = append(el, name...)
+	el = append(el, " xmlns='"+ns.SASL+"'"...)
 	if text == "" {
-		el += "/>"
+		el = append(el, "/>"...)
 	} else {
-		el += ">" + text + "</" + name + ">"
+		el = append(el, '>')
+		el = append(el, text...)
+		el = append(el, "</"...)
+		el = append(el, name...)
+		el = append(el, '>')
 	}
-	s.send(t, []byte(el))
+	t.buf = el
+	s.send(t, el)
 }
 
 func (s *Session) saslFailed(t *Turn, f *auth.Failure) Outcome {
@@ -251,11 +259,21 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 		s.close(t, Close{Reason: ReasonUserRemoved})
 		return
 	}
-	if err := st.result(Raw("<bind xmlns='" + ns.Bind + "'><jid>" + escapeText(s.jid.String()) + "</jid></bind>")); err != nil {
+	if err := st.result(boundTo{s}); err != nil {
 		s.close(t, Close{Reason: ReasonInternal, Cause: err})
 		return
 	}
 	s.logBound()
+}
+
+// boundTo is the Payload that tells a session its address.
+type boundTo struct{ *Session }
+
+// AppendXML implements Payload.
+func (b boundTo) AppendXML(dst []byte) ([]byte, error) {
+	dst = append(dst, "<bind xmlns='"+ns.Bind+"'><jid>"...)
+	dst = xmlscan.AppendText(dst, b.jid.String())
+	return append(dst, "</jid></bind>"...), nil
 }
 
 // take enters the session in the registry under an address, or under another
@@ -319,9 +337,10 @@ func (srv *Server) replace(old *Session) {
 }
 
 func (s *Session) logBound() {
+	if !s.srv.informs() {
+		return
+	}
 	info := s.transport.Info()
 	s.srv.log.Info("bound", "jid", s.jid.String(), "conn", s.conn,
 		"transport", info.Kind, "remote", info.Remote, "secure", info.Secure)
 }
-
-func escapeText(s string) string { return string(xmlscan.AppendText(nil, s)) }

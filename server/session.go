@@ -278,6 +278,9 @@ func (s *Session) teardown(t *Turn, c Close) {
 }
 
 func (s *Session) logClose(c Close, info Info, condition string) {
+	if !s.srv.informs() {
+		return
+	}
 	attrs := []any{"reason", c.Reason.String(), "conn", s.conn, "transport", info.Kind, "remote", info.Remote}
 	if !s.jid.IsZero() {
 		attrs = append(attrs, "jid", s.jid.String())
