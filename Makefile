@@ -9,7 +9,7 @@ PAIRS      ?= 10000
 CUTS       ?= 100
 SEED       ?= 3
 
-.PHONY: test setup check unit cross fuzz clients chaos nodes bench
+.PHONY: test setup check unit cross fuzz clients chaos nodes bench bench-compare performance million slow
 
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
@@ -55,5 +55,25 @@ nodes:
 		-killed 5000 -lease 30s -flushed 2000 -stall 30s -messages 100000 -project 1000
 	@for seed in $(SEEDS); do go test -count=1 -v -run TestProperty ./test/nodes -seed $$seed || exit 1; done
 
+# The Go benchmarks, written to a file that make bench-compare compares with the stored
+# baseline; make bench BENCH=test/performance/baseline.txt stores another one.
+BENCH ?= bench.txt
+BENCHSTAT = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 bench:
-	go test -run '^$$' -bench . -benchmem ./...
+	./scripts/bench $(BENCH)
+
+bench-compare:
+	go run $(BENCHSTAT) test/performance/baseline.txt $(BENCH)
+
+# Where each KB and each microsecond goes in the real server: the tables of
+# docs/performance.md. It takes about ten minutes; PERFORMANCE has further flags.
+performance:
+	go run ./test/performance all $(PERFORMANCE)
+
+# A million sessions in one process; it takes some minutes and 3 GB.
+million:
+	go test -run '^$$' -bench Million -benchtime 200x -timeout 30m ./test/performance -population 1000000
+
+# People who do not read, among many who do; unit has a small run.
+slow:
+	go test -count=1 -v -run TestSlowReaders -timeout 30m ./test/performance -people 2000 -load 8s

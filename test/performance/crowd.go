@@ -176,6 +176,9 @@ func storm(all []*member, rounds int) error {
 				return err
 			}
 		}
+		for _, m := range all {
+			m.Flush()
+		}
 	}
 	return nil
 }

@@ -31,11 +31,11 @@ func byLayer(p *profile.Profile) map[string]float64 {
 var (
 	// kernelCalls are known by who makes a system call; functions in between only wrap it.
 	kernelCalls = []rule{
-		{"kernel: write", []string{"syscall.write", "syscall.Write", "syscall.writev", "unix.Write", "unix.Writev", "syscall.sendmsg", "unix.Sendmsg"}},
-		{"kernel: read", []string{"syscall.read", "syscall.Read", "unix.Read", "syscall.recvfrom"}},
-		{"kernel: epoll", []string{"internal/runtime/syscall.EpollWait", "internal/runtime/syscall/linux.EpollWait", "unix.EpollWait", "syscall.EpollWait",
-			"internal/runtime/syscall.EpollCtl", "internal/runtime/syscall/linux.EpollCtl", "unix.EpollCtl", "syscall.EpollCtl"}},
-		{"kernel: accept and close", []string{"syscall.accept", "syscall.Close", "syscall.setsockopt", "syscall.getsockname", "syscall.shutdown", "unix.Close"}},
+		{"kernel: write", []string{"syscall.write", "syscall.Write", "syscall.writev", "syscall.sendmsg", "rollcall/internal/link.write"}},
+		{"kernel: read", []string{"syscall.read", "syscall.Read", "syscall.recvfrom", "rollcall/internal/link.read"}},
+		{"kernel: epoll", []string{"internal/runtime/syscall.EpollWait", "internal/runtime/syscall/linux.EpollWait", "rollcall/internal/link.epollWait",
+			"internal/runtime/syscall.EpollCtl", "internal/runtime/syscall/linux.EpollCtl", "syscall.EpollCtl"}},
+		{"kernel: accept and close", []string{"syscall.accept", "syscall.Close", "syscall.setsockopt", "syscall.getsockname", "syscall.shutdown"}},
 		{"kernel: other", []string{"internal/runtime/syscall.Syscall6", "internal/runtime/syscall/linux.Syscall6", "syscall.RawSyscall6", "runtime.cgocall"}},
 	}
 	runtimeWork = []rule{

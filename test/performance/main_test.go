@@ -57,6 +57,7 @@ func TestLayerOf(t *testing.T) {
 	for _, c := range []struct{ stack, layer string }{
 		{"internal/runtime/syscall.Syscall6 syscall.RawSyscall6 syscall.Syscall syscall.write syscall.Write rollcall/internal/link.(*Conn).flush", "kernel: write"},
 		{"internal/runtime/syscall/linux.Syscall6 syscall.RawSyscall6 syscall.Syscall syscall.read syscall.Read rollcall/internal/link.(*Conn).read", "kernel: read"},
+		{"internal/runtime/syscall.Syscall6 syscall.RawSyscall6 syscall.RawSyscall rollcall/internal/link.call rollcall/internal/link.write rollcall/internal/link.(*lean).write", "kernel: write"},
 		{"internal/runtime/syscall.Syscall6 internal/runtime/syscall.EpollWait runtime.netpoll runtime.findRunnable runtime.schedule", "kernel: epoll"},
 		{"runtime.futex runtime.futexsleep runtime.notesleep runtime.stopm runtime.findRunnable", "Go: scheduler"},
 		{"runtime.scanobject runtime.gcDrain runtime.gcBgMarkWorker.func2 runtime.systemstack runtime.gcBgMarkWorker", "Go: collector"},

@@ -35,7 +35,7 @@ type bosh struct {
 	expected uint64            // the rid whose answer is next
 	handing  bool              // somebody hands answers over, in order
 	broken   error
-	news     sync.Cond // of broken and ready
+	news     sync.Cond // of broken, ready and queue
 
 	// Of whoever hands over.
 	body xmlscan.Scanner
@@ -71,6 +71,15 @@ func (b *bosh) send(el []byte) error {
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, el...)
 	return b.pump(false)
+}
+
+// flush waits until nothing waits to be sent.
+func (b *bosh) flush() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.broken == nil && len(b.queue) > 0 {
+		b.news.Wait()
+	}
 }
 
 // pump sends what there is to say, or with empty a request without anything. With mu.
@@ -126,6 +135,7 @@ func (b *bosh) post(c *boshConn) error {
 	}
 	body = append(body, b.queue...)
 	b.queue = nil
+	b.news.Broadcast()
 	body = append(body, "</body>"...)
 	request := make([]byte, 0, len(body)+160)
 	request = append(request, "POST /http-bind HTTP/1.1\r\nHost: "+b.o.Address+"\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: "...)

@@ -266,6 +266,14 @@ func (s *Session) Start(on func(el *xmlscan.Element)) {
 // Send sends one element, whose namespace must be declared on it.
 func (s *Session) Send(el []byte) error { return s.wire.send(el) }
 
+// Flush waits until all that was sent has left: over BOSH, what is said while both
+// connections are in use waits, and then goes together.
+func (s *Session) Flush() {
+	if b, ok := s.wire.(*bosh); ok {
+		b.flush()
+	}
+}
+
 // Stall makes the client read nothing more, except what a read that waits already gets.
 func (s *Session) Stall() { s.gate.closed.Store(true) }
 
