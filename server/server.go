@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -81,6 +82,7 @@ type Server struct {
 	features featureTable
 	private  atomic.Pointer[map[string]struct{}] // namespaces that only modules may put into presence
 
+	made     time.Time  // Session.Touch asks one clock since then, not two
 	changing sync.Mutex // of writers of domains and private
 	hosts    []*Host    // started modules in order; written by Start and Shutdown only
 	conns    atomic.Uint64
@@ -106,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	srv := &Server{cfg: cfg, log: cfg.Log, metrics: m, registry: newRegistry(), seed: maphash.MakeSeed(),
-		ended: make(chan struct{}, 1)}
+		made: time.Now(), ended: make(chan struct{}, 1)}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.hooks.name()
 	domains := make(map[string]*domain, len(cfg.Hosts))

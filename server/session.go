@@ -41,7 +41,7 @@ type Session struct {
 	presence atomic.Pointer[Presence]
 	arrival  atomic.Pointer[arrival]
 	copies   atomic.Uint64 // messages to the bare address that it was given
-	seen     atomic.Int64  // Unix nanoseconds
+	seen     atomic.Int64  // nanoseconds since the server was made
 
 	// What is small stands together.
 	kicked    atomic.Bool
@@ -97,10 +97,10 @@ func (s *Session) Info() Info { return s.transport.Info() }
 func (s *Session) Pingable() bool { return !s.listener.NoPings }
 
 // Touch notes a sign of life from the client.
-func (s *Session) Touch() { s.seen.Store(time.Now().UnixNano()) }
+func (s *Session) Touch() { s.seen.Store(int64(time.Since(s.srv.made))) }
 
 // Seen is when the client last gave a sign of life.
-func (s *Session) Seen() time.Time { return time.Unix(0, s.seen.Load()) }
+func (s *Session) Seen() time.Time { return s.srv.made.Add(time.Duration(s.seen.Load())) }
 
 // Kick closes the session from outside its turn, soon. Only the first call
 // counts.

@@ -151,7 +151,11 @@ func appendAddress(dst []byte, prefix string, j jid.JID) []byte {
 		return dst
 	}
 	dst = append(dst, prefix...)
-	dst = xmlscan.AppendAttr(dst, j.String())
+	if j.InXML() {
+		dst = append(dst, j.String()...)
+	} else {
+		dst = xmlscan.AppendAttr(dst, j.String())
+	}
 	return append(dst, '\'')
 }
 

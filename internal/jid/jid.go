@@ -30,6 +30,7 @@ type JID struct {
 	text string
 	at   uint16 // length of the local part
 	bare uint16 // length of the bare address
+	rich bool   // the resource has characters that XML wants escaped, or may have
 }
 
 // Parse returns the canonical form of s, or an error that wraps ErrMalformed.
@@ -83,6 +84,10 @@ func (j JID) Resource() string {
 	return ""
 }
 
+// InXML reports whether the text can stand in XML as it is. Every bare address can
+// (RFC 7622 sections 3.2 and 3.3.1).
+func (j JID) InXML() bool { return !j.rich }
+
 // IsFull reports whether j has a resource.
 func (j JID) IsFull() bool { return int(j.bare) < len(j.text) }
 
@@ -98,9 +103,9 @@ func (j JID) WithResource(resource string) (JID, error) {
 // harmless punctuation in the local part, an LDH domain name, printable ASCII in
 // the resource.
 func parseASCII(s string) (JID, bool) {
-	bare, at := len(s), 0
+	bare, at, rich := len(s), 0, false
 	if i := strings.IndexByte(s, '/'); i >= 0 {
-		bare = i
+		bare, rich = i, strings.ContainsAny(s[i+1:], "<>&'\"")
 		if i == len(s)-1 || len(s)-i-1 > maxPart || !plainResource(s[i+1:]) {
 			return JID{}, false
 		}
@@ -115,7 +120,7 @@ func parseASCII(s string) (JID, bool) {
 	if !plainDomain(domain) {
 		return JID{}, false
 	}
-	return JID{text: s, at: uint16(at), bare: uint16(bare)}, true
+	return JID{text: s, at: uint16(at), bare: uint16(bare), rich: rich}, true
 }
 
 func plainLocal(s string) bool {
@@ -191,9 +196,10 @@ func parsePrecis(s string) (JID, error) {
 		at = len(l)
 		bare = l + "@" + domain
 	}
-	text := bare
+	j := JID{text: bare, at: uint16(at), bare: uint16(len(bare))}
 	if r := m.Resourcepart(); r != "" {
-		text += "/" + r
+		j.text += "/" + r
+		j.rich = !plainResource(r) || strings.ContainsAny(r, "<>&'\"")
 	}
-	return JID{text: text, at: uint16(at), bare: uint16(len(bare))}, nil
+	return j, nil
 }

@@ -1,6 +1,7 @@
 package jid
 
 import (
+	stdxml "encoding/xml"
 	"errors"
 	"strings"
 	"testing"
@@ -83,8 +84,20 @@ func TestParts(t *testing.T) {
 
 // FuzzParse holds the fast path against the general one: they agree on what is
 // valid and on its canonical form, and a canonical form is its own.
+func TestInXML(t *testing.T) {
+	for in, want := range map[string]bool{
+		"juliet@example.com": true, "example.com/x": true, "a@b/a<b": false, "a@b/a&b": false, "a@b/'": false,
+		"A@b/\"": false, "a@b/>": false, "d\\27artagnan@example.com/x": true,
+	} {
+		j, err := Parse(in)
+		if err != nil || j.InXML() != want {
+			t.Errorf("%q: %t, %v", in, j.InXML(), err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"a@b.c/d", "A@B", "x", "a@xn--bcher-kva.example", "a--b.c", "ab--c.d", "..", "a@b/\u212b", "1.2.3.4", "a@[::1]"} {
+	for _, s := range []string{"a@b.c/d", "A@B", "x", "a@xn--bcher-kva.example", "a--b.c", "ab--c.d", "..", "a@b/\u212b", "1.2.3.4", "a@[::1]", "a@b/<&", "a@b/it's", "a@b/\u0153 \""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -102,6 +115,13 @@ func FuzzParse(f *testing.F) {
 		again, err := Parse(j.String())
 		if err != nil || again != j {
 			t.Fatalf("Parse(%q) = %q, which parses to %q, %v", s, j, again, err)
+		}
+		var xml strings.Builder
+		if err := stdxml.EscapeText(&xml, []byte(j.String())); err != nil {
+			t.Fatal(err)
+		}
+		if bare := j.Bare(); !bare.InXML() || j.InXML() && xml.String() != j.String() || strings.ContainsAny(bare.String(), "<>&'\"") {
+			t.Fatalf("%q can stand in XML: %t", j, j.InXML())
 		}
 	})
 }

@@ -71,10 +71,8 @@ const maxKept = 256
 
 func (s *Scanner) release() {
 	if w := s.w; w != nil && cap(w.frames) <= maxKept && cap(w.bindings) <= maxKept && cap(w.attrs) <= maxKept {
-		*w = work{
-			frames: w.frames[:0], bindings: w.bindings[:0], attrs: w.attrs[:0],
-			used: w.used[:0],
-		}
+		w.frames, w.bindings, w.attrs, w.used = w.frames[:0], w.bindings[:0], w.attrs[:0], w.used[:0]
+		w.unnamed, w.ofRoot, w.children, w.escaped = 0, 0, 0, false // the rest is set before it is read
 		pool.Put(w)
 	}
 	s.w = nil
@@ -227,10 +225,10 @@ func (s *Scanner) fill(el *Element, b []byte, kind Kind, end int, inner span) {
 			outer = append(outer, s.root.scope[i])
 		}
 	}
-	*el = Element{
-		Kind: kind, Raw: b[:end:end], Attrs: attrs, Outer: outer, Children: w.children,
-		Prefix: w.rootName.prefix.in(b), Local: w.rootName.local.in(b), Space: s.spaceName(b, w.rootNS),
-	}
+	// Field by field: an Element is long, and a whole one would be written twice.
+	el.Kind, el.Raw, el.Attrs, el.Outer, el.Children = kind, b[:end:end], attrs, outer, w.children
+	el.Prefix, el.Local, el.Space = w.rootName.prefix.in(b), w.rootName.local.in(b), s.spaceName(b, w.rootNS)
+	el.Inner, el.ChildLocal, el.ChildSpace = nil, nil, nil
 	if inner.from < inner.to {
 		el.Inner = inner.in(b)
 	}
@@ -256,7 +254,7 @@ var xmlName = []byte(ns.XML)
 // spaceName is a namespace name unescaped; the usual one aliases the buffer.
 func (s *Scanner) spaceName(b []byte, sp space) []byte {
 	raw := s.rawSpace(b, sp)
-	if (sp.scope > 0 || s.w.escaped) && bytes.ContainsAny(raw, "&\t\r\n") {
+	if (s.w.escaped || sp.scope > 0 && s.root.escaped) && bytes.ContainsAny(raw, "&\t\r\n") {
 		return []byte(Unescape(raw))
 	}
 	return raw

@@ -113,8 +113,9 @@ type Scanner struct {
 
 // Root is what a Scanner knows between two elements of a stream.
 type Root struct {
-	scope []Attr // declarations around the elements
-	name  []byte // of the stream's root, prefix included; nil in a fragment
+	scope   []Attr // declarations around the elements
+	name    []byte // of the stream's root, prefix included; nil in a fragment
+	escaped bool   // a namespace name is not as written
 }
 
 // Idle reports whether nothing has begun: the next thing is a stream header, and root
@@ -186,6 +187,7 @@ func newRoot(name []byte, attrs []Attr) *Root {
 	for _, a := range attrs {
 		if isDecl(a.Name) {
 			r.scope = append(r.scope, Attr{bytes.Clone(a.Name), bytes.Clone(a.Value), a.Quote})
+			r.escaped = r.escaped || bytes.ContainsAny(a.Value, "&\t\r\n")
 		}
 	}
 	return r
