@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
 	"net"
@@ -75,22 +74,22 @@ const (
 // keyGUID is what keys are hashed with (RFC 6455 section 1.3).
 const keyGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// answer makes the answer to a request that becomes a connection (RFC 6455 section
-// 4.2.2).
-func answer(r *http.Request, extensions []httphead.Option) []byte {
-	sum := sha1.Sum([]byte(r.Header.Get(keyHeader) + keyGUID))
-	b := bytes.NewBuffer(make([]byte, 0, 256))
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
-	b.Write(base64.StdEncoding.AppendEncode(b.AvailableBuffer(), sum[:]))
+// appendAnswer appends the answer to a request that becomes a connection (RFC 6455
+// section 4.2.2).
+func appendAnswer(dst []byte, r *http.Request, extensions []httphead.Option) []byte {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	var hashed [64]byte
+	sum := sha1.Sum(append(append(hashed[:0], r.Header.Get(keyHeader)...), keyGUID...))
+	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
 	if offers(r, subprotocol) {
-		b.WriteString("\r\nSec-WebSocket-Protocol: " + subprotocol)
+		dst = append(dst, "\r\nSec-WebSocket-Protocol: "+subprotocol...)
 	}
 	if len(extensions) > 0 {
-		b.WriteString("\r\nSec-WebSocket-Extensions: ")
-		_, _ = httphead.WriteOptions(b, extensions) // a Buffer takes everything
+		var b strings.Builder
+		_, _ = httphead.WriteOptions(&b, extensions) // a Builder takes everything
+		dst = append(append(dst, "\r\nSec-WebSocket-Extensions: "...), b.String()...)
 	}
-	b.WriteString("\r\n\r\n")
-	return b.Bytes()
+	return append(dst, "\r\n\r\n"...)
 }
 
 // offers reports whether a client offers a subprotocol. Names of subprotocols are

@@ -162,7 +162,8 @@ func (a *Acceptor) begin(nc net.Conn, r *http.Request, early []byte) {
 		extensions, _ = agree(r.Header[extensionsHeader]) // refusal saw it
 	}
 	c.deflate = len(extensions) > 0
-	c.serve(nc, early, answer(r, extensions))
+	var buf [512]byte
+	c.serve(nc, early, appendAnswer(buf[:0], r, extensions))
 }
 
 // serve begins a session on a connection, where answer is the first thing to be sent;

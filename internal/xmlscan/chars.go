@@ -2,6 +2,7 @@ package xmlscan
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -140,51 +141,44 @@ func checkChar(b []byte, i, to int) (n int, err error) {
 
 // checkDecl checks an XML declaration (XML 1.0 section 2.8).
 func checkDecl(b []byte) error {
-	malformed := &Error{stream.NotWellFormed.Err, 0, "XML declaration"}
+	malformed := func() error { return &Error{stream.NotWellFormed.Err, 0, "XML declaration"} }
 	i, end := len("<?xml"), len(b)-len("?>")
-	var names []string
-	for {
+	for last := 0; ; {
 		spaced := i < end && isSpace(b[i])
 		for i < end && isSpace(b[i]) {
 			i++
 		}
 		if i == end {
-			break
+			if last == 0 {
+				return malformed()
+			}
+			return nil
 		}
 		var a attr
 		next, err := parseAttr(b, i, end, &a)
 		if err != nil || !spaced {
-			return malformed
+			return malformed()
 		}
-		value := string(a.value.in(b))
-		switch name := string(a.name.in(b)); name {
-		case "version":
-			if value != "1.0" {
-				return malformed // XML 1.1 allows other characters
-			}
-		case "encoding":
-			if !strings.EqualFold(value, "utf-8") {
-				return &Error{stream.UnsupportedEncoding.Err, 0, "encoding " + strconv.Quote(value[:min(len(value), 32)])}
-			}
-		case "standalone":
-			if value != "yes" && value != "no" {
-				return malformed
-			}
-		default:
-			return malformed
+		value := a.value.in(b)
+		place := 1 + slices.Index(declAttrs[:], string(a.name.in(b)))
+		ok := place > last && (place == 1) == (last == 0)
+		switch {
+		case place == 1:
+			ok = ok && string(value) == "1.0" // XML 1.1 allows other characters
+		case ok && place == 2 && !bytes.EqualFold(value, []byte("utf-8")):
+			return &Error{stream.UnsupportedEncoding.Err, 0, "encoding " + strconv.Quote(string(value[:min(len(value), 32)]))}
+		case place == 3:
+			ok = ok && (string(value) == "yes" || string(value) == "no")
 		}
-		names = append(names, string(a.name.in(b)))
-		if len(names) > 3 {
-			return malformed
+		if !ok {
+			return malformed()
 		}
-		i = next
+		i, last = next, place
 	}
-	switch strings.Join(names, " ") {
-	case "version", "version encoding", "version standalone", "version encoding standalone":
-		return nil
-	}
-	return malformed
 }
+
+// declAttrs is what an XML declaration may say, in this order, the first in any case.
+var declAttrs = [...]string{"version", "encoding", "standalone"}
 
 // Unescape resolves the references in a value that a Scanner accepted, and turns
 // white space into spaces (XML 1.0 section 3.3.3).

@@ -182,8 +182,16 @@ func (a *App) serveMetrics() error {
 	return nil
 }
 
+// listen listens on an address for connections that package link serves. It looks after
+// peers that vanish in its own way: net's would be set before, four system calls for
+// each connection.
+func listen(address string) (net.Listener, error) {
+	c := net.ListenConfig{KeepAlive: -1}
+	return c.Listen(context.Background(), "tcp", address)
+}
+
 func (a *App) listenTCP(l conf.TCPListener) error {
-	ln, err := net.Listen("tcp", l.Address)
+	ln, err := listen(l.Address)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ type site struct {
 
 // serveHTTP serves a site until Shutdown.
 func (a *App) serveHTTP(address string, s site) (net.Listener, error) {
-	ln, err := net.Listen("tcp", address)
+	ln, err := listen(address)
 	if err != nil {
 		return nil, err
 	}
