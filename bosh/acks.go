@@ -1,7 +1,6 @@
 package bosh
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -24,7 +23,7 @@ func (w *window[R]) received() int64 {
 // ack forgets the replies up to a rid, which the client has got.
 func (w *window[R]) ack(rid int64) {
 	if w.acks {
-		w.slots = slices.DeleteFunc(w.slots, func(s slot[R]) bool { return s.state == answered && s.rid <= rid })
+		w.forget(func(s *slot[R]) bool { return s.state == answered && s.rid <= rid })
 	}
 }
 
@@ -40,7 +39,7 @@ func (w *window[R]) goesOn(empty bool) {
 
 // missing is when the reply to a request was made that the client has not got, if
 // there is one.
-func (w *window[R]) missing(rid int64) (at time.Time, ok bool) {
+func (w *window[R]) missing(rid int64) (at time.Duration, ok bool) {
 	if s := w.find(rid); s != nil && s.state == answered {
 		return s.reply.at, true
 	}
@@ -76,7 +75,7 @@ func (w *window[R]) undelivered(doubtful bool) []byte {
 // missing is a reply that a client has not got, as it seems.
 type missing struct {
 	rid int64
-	at  time.Time // of the reply
+	at  time.Duration // of the reply
 }
 
 // maxUnacked is how many replies are kept that a client does not acknowledge.
@@ -115,7 +114,7 @@ func (s *session) ackAttrs(rid int64) []byte {
 	}
 	if _, still := s.win.missing(s.report.rid); still && s.report.rid > 0 {
 		attrs = appendAttr(attrs, "report", strconv.FormatInt(s.report.rid, 10))
-		attrs = appendAttr(attrs, "time", strconv.FormatInt(time.Since(s.report.at).Milliseconds(), 10))
+		attrs = appendAttr(attrs, "time", strconv.FormatInt((s.h.now()-s.report.at).Milliseconds(), 10))
 	}
 	s.report = missing{}
 	return attrs
@@ -127,7 +126,7 @@ const reportTime = time.Second
 // tellMissing tells of a missing reply at once when it has been under way for long.
 // The caller has the lock.
 func (s *session) tellMissing() {
-	if s.report.rid == 0 || time.Since(s.report.at) < reportTime {
+	if s.report.rid == 0 || s.h.now()-s.report.at < reportTime {
 		return
 	}
 	if rid, ok := s.win.oldest(); ok {

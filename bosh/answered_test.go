@@ -108,7 +108,7 @@ func (u *unruly) step() {
 // login begins a session.
 func (u *unruly) login() {
 	u.c = u.create(u.attrs)
-	u.s = u.h.find(u.c.sid)
+	u.s = u.h.find([]byte(u.c.sid))
 	for _, step := range [][2]string{{"", plain("alice")}, {"xmpp:restart='true'", ""}, {"", bind("web")}, {"", presence}} {
 		u.c.send(step[0], step[1]).now()
 	}
@@ -128,7 +128,7 @@ func (u *unruly) send(what string, rid int64, attrs string) {
 	x := &timed{begun: time.Now(), limit: u.s.terms.wait, call: &call{t: u.t, sent: u.c.text(rid, attrs, payload)}}
 	for before := rid; before > 1004; before-- {
 		if !u.sent[before] {
-			x.limit = u.s.terms.wait + u.s.terms.inactivity
+			x.limit = u.s.terms.wait + u.h.cfg.Inactivity
 		}
 	}
 	switch u.rnd.IntN(8) {
@@ -254,11 +254,11 @@ func TestHeldCopiesAreSmall(t *testing.T) {
 		text := message("bob@example.com", "1")
 		c.send("", text).held()
 		for range 2 {
-			s := r.h.find(c.sid)
+			s := r.h.find([]byte(c.sid))
 			s.mu.Lock()
 			for _, q := range s.win.waiting() {
-				if len(q.inner)+len(q.decls) > 0 {
-					t.Errorf("%q is kept", q.inner)
+				if q.body != nil {
+					t.Errorf("%q is kept", q.raw)
 				}
 			}
 			s.mu.Unlock()

@@ -41,12 +41,12 @@ func TestBodyAttributes(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := body{
-		rid: 4711, sid: "a&b", to: "example.com", from: "me@example.com", lang: "de", version: "1.0", ver: "1.6",
+		rid: 4711, sid: []byte("a&b"), to: "example.com", from: "me@example.com", lang: "de", version: "1.0", ver: "1.6",
 		content: "text/xml", wait: number{60, true}, hold: number{1, true}, pause: number{7, true},
 		terminate: true, restart: true,
 	}
 	b.decls = nil
-	if got, want := *b, want; got.rid != want.rid || got.sid != want.sid || got.to != want.to || got.from != want.from ||
+	if got, want := *b, want; got.rid != want.rid || string(got.sid) != string(want.sid) || got.to != want.to || got.from != want.from ||
 		got.lang != want.lang || got.version != want.version || got.ver != want.ver || got.content != want.content ||
 		got.wait != want.wait || got.hold != want.hold || got.pause != want.pause || !got.terminate || !got.restart || got.stuff {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -136,7 +136,7 @@ func TestB41BadBodies(t *testing.T) {
 			t.Errorf("%.90s: accepted", test.raw)
 			continue
 		}
-		if err.condition != test.condition || b.sid != test.sid {
+		if err.condition != test.condition || string(b.sid) != test.sid {
 			t.Errorf("%.90s: %v, sid %q", test.raw, err, b.sid)
 		}
 	}
@@ -157,7 +157,7 @@ func TestPeek(t *testing.T) {
 		"<body xmlns='other' sid='s'>x":                 "",
 		strings.Replace(start, "sid", "xid", 1) + "<a>": "",
 	} {
-		if got := peekSID([]byte(raw), testLimits); got != want {
+		if got := peekSID([]byte(raw), testLimits); string(got) != want {
 			t.Errorf("%s: %q", raw, got)
 		}
 	}
@@ -222,4 +222,10 @@ func countChildren(t *testing.T, raw []byte) (n int) {
 			depth--
 		}
 	}
+}
+
+// parseBody parses what a client posted.
+func parseBody(raw []byte, limits conf.Limits) (*body, *bodyError) {
+	b := &body{raw: raw}
+	return b, b.parse(limits)
 }

@@ -128,7 +128,7 @@ func (d *delivery) step(trouble bool) {
 	case 1:
 		// The client sends a new request, or one that is not answered again.
 		open := d.open()
-		switch fresh := d.next-open < d.w.requests; {
+		switch fresh := d.next-open < int64(d.w.requests); {
 		case fresh && (trouble || d.pending != "") && d.rnd.IntN(3) > 0:
 			d.send(d.next)
 			d.next++

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"rollcall/internal/front"
 )
 
 const allowedMethods = "GET, HEAD, OPTIONS, POST"
@@ -61,9 +63,14 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request) {
 // sidFor is the sid of a session that a request begins: what a trusted proxy proposes,
 // so that it can find the same server for each request of a session by its sid alone,
 // or else one of its own.
-func (h *Handler) sidFor(r *http.Request) string {
-	if sid := r.Header.Get("X-BOSH-Sid"); h.proxies().Trusts(r.RemoteAddr) && isProposal(sid) {
-		return sid
+func (h *Handler) sidFor(in *front.Request) string {
+	return h.chooseSID(in.Value("X-BOSH-Sid"), in.RemoteAddr())
+}
+
+// chooseSID takes the sid proposed by who sends from an address, if it may be.
+func (h *Handler) chooseSID(proposed, remote string) string {
+	if isProposal(proposed) && h.proxies().Trusts(remote) {
+		return proposed
 	}
 	return rand.Text()
 }

@@ -48,31 +48,36 @@ func (s *session) arrive(r *request) {
 		s.serve()
 	case repeated:
 		if old != nil {
-			old.answer(errorReply())
+			s.give(old, errorReply())
 		}
 		if r.rid < s.win.next {
 			r.shrink()
 		}
 		s.serve()
 	case replayed:
-		r.answer(rep)
+		s.give(r, rep)
 	case tooOld:
 		// The session goes on: what is so old may be a copy that lingered somewhere
 		// on the way.
-		r.answer(refusal(itemNotFound, s.legacy))
+		s.give(r, refusal(itemNotFound, s.legacy))
 	}
 	s.rest()
-	s.mu.Unlock()
+	s.unlock()
 	switch {
 	case start:
 		s.run()
 	case v == tooHigh:
-		r.answer(s.violate(itemNotFound, fmt.Errorf("%w: %d", errTooHigh, r.rid)))
+		s.expel(r, itemNotFound, fmt.Errorf("%w: %d", errTooHigh, r.rid))
 	case v == overactive:
-		r.answer(s.violate(policyViolation, errOveractive))
+		s.expel(r, policyViolation, errOveractive)
 	case v == stubborn:
-		r.answer(s.violate(policyViolation, errStubborn))
+		s.expel(r, policyViolation, errStubborn)
 	}
+}
+
+// expel ends the session because of a request that is out of order.
+func (s *session) expel(r *request, condition string, cause error) {
+	r.refer(s.violate(condition, cause), s.terms.contentType)
 }
 
 // violate ends the session because of a request that is no part of it, and returns
@@ -141,7 +146,7 @@ func (s *session) feed(turn *server.Turn, r *request) {
 		s.terminate(turn, policyViolation, errPolls)
 		return
 	}
-	if p := r.pause; p.given && (p.value == 0 || time.Duration(p.value)*time.Second > s.terms.maxPause) {
+	if p := r.pause; p.given && (p.value == 0 || time.Duration(p.value)*time.Second > s.h.cfg.MaxPause) {
 		s.terminate(turn, policyViolation, errPause)
 		return
 	}
@@ -173,7 +178,7 @@ func (s *session) streamHeader(b *body) server.StreamHeader {
 	defer s.mu.Unlock()
 	s.lang = cmp.Or(b.lang, s.lang)
 	return server.StreamHeader{
-		From: b.from, To: cmp.Or(b.to, s.header.From), Lang: s.lang, Version: cmp.Or(b.version, "1.0"),
+		From: b.from, To: cmp.Or(b.to, s.domain), Lang: s.lang, Version: cmp.Or(b.version, "1.0"),
 	}
 }
 
@@ -187,11 +192,11 @@ func (s *session) tooSoon(r *request) bool {
 	for range s.win.waiting() {
 		waiting++
 	}
-	if waiting >= s.terms.requests() && r.empty() && r.at.Sub(s.came) < s.terms.poll {
-		s.h.cfg.Log.Debug("client polls too often", "conn", s.core.Conn(), "remote", s.info.Remote)
+	if waiting >= s.terms.requests() && r.empty() && r.at-s.came < s.h.cfg.Polling {
+		s.h.cfg.Log.Debug("client polls too often", "conn", s.core.Conn(), "remote", s.remote)
 	}
 	s.came = r.at
-	return s.terms.polling() && r.empty() && !s.lastPoll.IsZero() && r.at.Sub(s.lastPoll) < s.terms.poll
+	return s.polling() && r.empty() && s.lastPoll > 0 && r.at-s.lastPoll < s.h.cfg.Polling
 }
 
 func (s *session) authenticated() {
@@ -224,9 +229,8 @@ const (
 // processed has r wait for its answer, or answers it.
 func (s *session) processed(r *request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.win.done(r.rid)
-	r.shrink()
 	if s.end == nil {
 		if r.creates {
 			s.h.add(s)
@@ -234,12 +238,13 @@ func (s *session) processed(r *request) {
 		if r.pause.given {
 			s.pauseFor(r)
 		}
-		s.lastPoll = time.Time{}
-		if r.empty() && len(s.pending) == 0 {
+		s.lastPoll = 0
+		if r.empty() && s.pending.len() == 0 {
 			s.lastPoll = r.at
 		}
 		s.tellMissing()
 	}
+	r.shrink()
 	s.serve()
 	s.rest()
 }

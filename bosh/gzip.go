@@ -3,7 +3,6 @@ package bosh
 import (
 	"bytes"
 	"compress/gzip"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -35,9 +34,9 @@ func (h *Handler) pack(body []byte) (packed []byte, ok bool) {
 }
 
 // acceptsGzip obeys Accept-Encoding (RFC 9110 section 12.5.3).
-func acceptsGzip(request http.Header) bool {
+func acceptsGzip(values []string) bool {
 	any := false
-	for _, item := range forwarded.List(request.Values("Accept-Encoding")) {
+	for _, item := range forwarded.List(values) {
 		name, params, _ := strings.Cut(item, ";")
 		key, value, _ := strings.Cut(params, "=")
 		q, err := strconv.ParseFloat(strings.TrimSpace(value), 32)

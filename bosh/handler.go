@@ -9,6 +9,7 @@ package bosh
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -61,18 +62,29 @@ type Handler struct {
 	srv      *server.Server
 	listener server.Listener
 	cfg      Config
+	epoch    time.Time                // see now
+	heads    map[string][]front.Field // see heads
 
 	mu       sync.Mutex // a leaf
 	sessions map[string]*session
 	serving  int           // POST requests
 	gzips    sync.Pool     // of *gzip.Writer
+	bodies   sync.Pool     // of *body
+	outputs  sync.Pool     // of *output
 	draining chan struct{} // made by Shutdown, closed when serving is 0 after that
 }
 
 // New returns a Handler for a server.
 func New(srv *server.Server, l server.Listener, c Config) *Handler {
-	return &Handler{srv: srv, listener: l, cfg: c, sessions: make(map[string]*session)}
+	return &Handler{
+		srv: srv, listener: l, cfg: c, sessions: make(map[string]*session),
+		// Whatever never happened was long ago.
+		epoch: time.Now().Add(-1000 * time.Hour), heads: heads(),
+	}
 }
+
+// now is the time that sessions count by.
+func (h *Handler) now() time.Duration { return time.Since(h.epoch) }
 
 func (h *Handler) proxies() forwarded.Proxies { return h.cfg.TrustedProxies }
 
@@ -82,7 +94,32 @@ type client struct {
 	secure bool
 }
 
-func (h *Handler) clientOf(r *http.Request) client {
+// clientOf finds the client of a request to be held.
+func (h *Handler) clientOf(in *front.Request) client {
+	remote := in.RemoteAddr()
+	if !h.proxies().Trusts(remote) {
+		return client{remote, in.Secure()}
+	}
+	r := http.Request{RemoteAddr: remote, Header: make(http.Header)}
+	if in.Secure() {
+		r.TLS = new(tls.ConnectionState)
+	}
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto"} {
+		r.Header[name] = in.Values(name)
+	}
+	return h.clientSending(&r)
+}
+
+// isSecure is what clientOf says of it, without looking who that is if it can.
+func (h *Handler) isSecure(in *front.Request) bool {
+	if len(h.cfg.TrustedProxies) == 0 {
+		return in.Secure()
+	}
+	return h.clientOf(in).secure
+}
+
+// clientSending finds the client of any request.
+func (h *Handler) clientSending(r *http.Request) client {
 	remote, secure := h.proxies().Client(r)
 	return client{remote, secure}
 }
@@ -129,10 +166,10 @@ func (h *Handler) known() []*session {
 	return all
 }
 
-func (h *Handler) find(sid string) *session {
+func (h *Handler) find(sid []byte) *session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.sessions[sid]
+	return h.sessions[string(sid)]
 }
 
 // add makes a session known, under a name of its own.
@@ -176,18 +213,23 @@ func (h *Handler) leave() {
 	}
 }
 
+// Exchange implements front.Handler.
+func (h *Handler) Exchange() *front.Exchange {
+	r := &request{h: h}
+	r.Waiter = r
+	return &r.Exchange
+}
+
 // Serve implements front.Handler: it takes a POST request.
-func (h *Handler) Serve(fx *front.Exchange) {
+func (h *Handler) Serve(x *front.Exchange, in *front.Request) {
 	h.enter()
-	x := &exchange{
-		h: h, Exchange: fx, client: h.clientOf(fx.Request),
-		gzip: h.cfg.Gzip && acceptsGzip(fx.Request.Header),
+	r := x.Waiter.(*request)
+	r.secure = h.isSecure(in)
+	r.gzip = h.cfg.Gzip && acceptsGzip(in.Values("Accept-Encoding"))
+	if origin := in.Value("Origin"); h.permits(origin) {
+		r.origin = origin
 	}
-	if origin := fx.Request.Header.Get("Origin"); h.permits(origin) {
-		x.origin = origin
-	}
-	fx.Done = x.done
-	x.post()
+	r.post(in)
 }
 
 // The times for a body to come and for a reply to be taken, for servers that ask.
@@ -217,12 +259,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // newSession makes the session that a creation request asks for, without taking the
 // request itself. Nobody knows it before it is added.
-func (h *Handler) newSession(b *body, sid string, c client, l *server.Listener, at time.Time) *session {
+func (h *Handler) newSession(b *body, sid string, c client, l *server.Listener) *session {
 	s := &session{
-		h: h, sid: sid, terms: h.cfg.terms(b), legacy: b.old, active: at,
-		info: server.Info{Kind: "bosh", Remote: c.remote, Secure: c.secure},
+		h: h, sid: sid, terms: h.cfg.terms(b), legacy: b.old, active: h.now(),
+		remote: c.remote, secure: c.secure, opening: &opening{version: negotiateVersion(b.ver)},
 	}
-	s.win = newWindow[*request](b.rid, s.terms.requests(), s.terms.hold)
+	s.win = newWindow[*request](b.rid, s.terms.requests(), int(s.terms.hold))
 	s.win.acks = b.acks && b.ack == 1
 	s.core = h.srv.NewSession(s, l)
 	return s

@@ -352,11 +352,11 @@ func TestB42Proxies(t *testing.T) {
 				req.Header.Set("X-Forwarded-For", test.forwarded)
 			}
 			req.Header.Set("X-Forwarded-Proto", test.proto)
-			if got := r.h.clientOf(req); got.remote != test.remote || got.secure != test.secure {
+			if got := r.h.clientSending(req); got.remote != test.remote || got.secure != test.secure {
 				t.Errorf("%+v: %+v", test, got)
 			}
 			req.RemoteAddr = "198.51.100.1:99"
-			if got := r.h.clientOf(req); got.remote != req.RemoteAddr || got.secure {
+			if got := r.h.clientSending(req); got.remote != req.RemoteAddr || got.secure {
 				t.Errorf("not trusted: %+v", got)
 			}
 		}

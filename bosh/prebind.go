@@ -117,7 +117,7 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 	if err := p.origins.Check(r); err != nil {
 		return nil, &refused{http.StatusForbidden, "Pages of other origins may not prebind"}
 	}
-	c := p.h.clientOf(r)
+	c := p.h.clientSending(r)
 	if !c.secure && !p.h.listener.PlainWithoutTLS && !fromThisMachine(r) {
 		return nil, &refused{http.StatusForbidden, "Passwords and keys are taken over HTTPS only"}
 	}
@@ -128,8 +128,9 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 	if err != nil {
 		return nil, err
 	}
+	sid := p.h.chooseSID(r.Header.Get("X-BOSH-Sid"), r.RemoteAddr)
 	if ask.key != "" {
-		return p.vouched(ask, c, p.h.sidFor(r))
+		return p.vouched(ask, c, sid)
 	}
 	local, domain := p.account(ask.user)
 	sources := failureSources(c.remote, local, domain)
@@ -137,7 +138,7 @@ func (p *prebinder) prebind(w http.ResponseWriter, r *http.Request) (*session, e
 		return nil, p.tooMany(w, ask, c)
 	}
 	s, err := p.h.openFor(login{
-		local: local, domain: domain, password: ask.password, resource: ask.resource, sid: p.h.sidFor(r),
+		local: local, domain: domain, password: ask.password, resource: ask.resource, sid: sid,
 	}, ask.client(c))
 	if !errors.Is(err, errUnauthorized) {
 		p.failures.forgive(sources)

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
-	"time"
 
 	"mellium.im/xmpp/stanza"
 
@@ -48,7 +47,7 @@ func (h *Handler) openFor(l login, c client) (*session, error) {
 	}
 	// PLAIN does not leave the process.
 	listener := &server.Listener{PlainWithoutTLS: true}
-	s := h.newSession(&body{rid: firstRID()}, l.sid, c, listener, time.Now())
+	s := h.newSession(&body{rid: firstRID()}, l.sid, c, listener)
 	turn := s.core.Begin()
 	defer turn.End()
 	if err := s.logIn(turn, l); err != nil {
@@ -136,15 +135,16 @@ func (s *session) bind(turn *server.Turn, l login) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var others []byte
+	others := s.h.newOutput()
 	condition := ""
-	for el := range xmlscan.Children(s.pending, ns.Client) {
+	for el := range xmlscan.Children(s.pending.bytes(), ns.Client) {
 		if string(el.Local) != "iq" || string(el.Attr("id")) != id {
-			others = append(others, el.Raw...)
+			others.b = append(others.b, el.Raw...)
 			continue
 		}
 		condition = errorCondition(el)
 	}
+	s.h.putOutput(s.pending)
 	s.pending = others
 	switch {
 	case s.core.JID().IsFull():
@@ -174,7 +174,7 @@ func (s *session) say(turn *server.Turn, elements string) (outcome server.Outcom
 func (s *session) takeOutput() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := s.pending
+	out := s.pending.bytes()
 	s.pending = nil
 	return out
 }
@@ -182,7 +182,7 @@ func (s *session) takeOutput() []byte {
 // handOver makes the session known, as one that was created by its client.
 func (s *session) handOver() {
 	s.mu.Lock()
-	s.created, s.authed, s.active = true, true, time.Now()
+	s.created, s.authed, s.active, s.opening = true, true, s.h.now(), nil
 	s.mu.Unlock()
 	s.h.add(s)
 }

@@ -81,11 +81,11 @@ func TestPrebindInactivity(t *testing.T) {
 			prebindWith(r.t, p, jsonRequest(`{"user": "alice", "resource": "used"}`, "Authorization", "Bearer "+testKey))
 		r.pass(30*time.Second - time.Millisecond)
 		r.attach(used).send("", "").held()
-		if r.h.find(lost.SID) == nil {
+		if r.h.find([]byte(lost.SID)) == nil {
 			r.t.Error("the session ended early")
 		}
 		r.pass(2 * time.Millisecond)
-		if r.h.find(lost.SID) != nil || r.h.find(used.SID) == nil {
+		if r.h.find([]byte(lost.SID)) != nil || r.h.find([]byte(used.SID)) == nil {
 			r.t.Error("not just the session that nobody used has ended")
 		}
 		r.expectEnd(r.attach(lost).send("", "").now(), itemNotFound)
@@ -125,7 +125,7 @@ func TestPrebindSecure(t *testing.T) {
 				req.TLS = new(tls.ConnectionState)
 			}
 			r.expect(r.serve(req, false).now(), "presence")
-			turn := r.h.find(a.SID).core.Begin()
+			turn := r.h.find([]byte(a.SID)).core.Begin()
 			turn.Hangup()
 			turn.End()
 		}
@@ -231,7 +231,7 @@ func TestPrebindPromptClose(t *testing.T) {
 		w := &closing{httptest.NewRecorder(), cancel}
 		p.ServeHTTP(w, jsonRequest(fmt.Sprintf(`{"user": "alice", "resource": "%d"}`, i%10), "Authorization", "Bearer "+testKey).WithContext(ctx))
 		var got struct{ SID string }
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || h.find(got.SID) == nil {
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || h.find([]byte(got.SID)) == nil {
 			t.Fatalf("%d %s, %v: the session is gone", w.Code, w.Body, err)
 		}
 	}

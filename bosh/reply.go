@@ -30,7 +30,7 @@ const (
 
 // legacyStatus is what clients older than the ver attribute are told instead
 // (XEP-0124 section 17.1).
-func legacyStatus(condition string) int {
+func legacyStatus(condition string) int16 {
 	switch condition {
 	case badRequestCondition:
 		return http.StatusBadRequest
@@ -53,6 +53,15 @@ func appendAttr(dst []byte, name, value string) []byte {
 	return append(dst, '\'')
 }
 
+const (
+	bodyEnd     = "</body>"
+	streamSpace = " xmlns:stream='" + ns.Stream + "'"
+)
+
+// needsStream reports whether stanzas have the prefix of streams, which is declared on
+// the body then (XEP-0206 section 4).
+func needsStream(stanzas []byte) bool { return bytes.Contains(stanzas, []byte("<stream:")) }
+
 // appendPayload ends the start tag and appends stanzas, whatever follows them,
 // and the end tag.
 func (r *reply) appendPayload(stanzas, after []byte) {
@@ -61,19 +70,21 @@ func (r *reply) appendPayload(stanzas, after []byte) {
 		r.body = append(r.body, '/', '>')
 		return
 	}
-	// XEP-0206 section 4: the prefix is declared on the body.
-	if streams := []byte("<stream:"); bytes.Contains(stanzas, streams) || bytes.Contains(after, streams) {
-		r.body = append(r.body, " xmlns:stream='"+ns.Stream+"'"...)
+	if needsStream(stanzas) || needsStream(after) {
+		r.body = append(r.body, streamSpace...)
 	}
 	r.body = append(r.body, '>')
-	r.from = len(r.body)
+	r.from = int32(len(r.body))
 	r.body = append(r.body, stanzas...)
-	r.to = len(r.body)
+	r.to = int32(len(r.body))
 	r.body = append(r.body, after...)
-	r.body = append(r.body, "</body>"...)
+	r.body = append(r.body, bodyEnd...)
 }
 
-func emptyReply() reply { return payloadReply(nil, nil) }
+// emptyBody is that of most replies, and never changed.
+var emptyBody = []byte(bodyStart + "/>")
+
+func emptyReply() reply { return reply{body: emptyBody, status: http.StatusOK} }
 
 // errorReply tells a client to ask again (XEP-0124 section 17.3): it goes to
 // requests that a newer one has replaced.
@@ -83,8 +94,19 @@ func errorReply() reply {
 	return r
 }
 
+// payloadReply makes a reply of the very size: it is kept for a while.
 func payloadReply(attrs, stanzas []byte) reply {
-	r := reply{body: make([]byte, 0, len(bodyStart)+len(attrs)+len(stanzas)+64)}
+	if len(attrs)+len(stanzas) == 0 {
+		return emptyReply()
+	}
+	size := len(bodyStart) + len(attrs) + len("/>")
+	if len(stanzas) > 0 {
+		size += len(stanzas) + len(bodyEnd) - 1
+		if needsStream(stanzas) {
+			size += len(streamSpace)
+		}
+	}
+	r := reply{body: make([]byte, 0, size)}
 	r.body = append(r.body, bodyStart...)
 	r.body = append(r.body, attrs...)
 	r.appendPayload(stanzas, nil)
@@ -137,30 +159,28 @@ func conditionOf(c server.Close, created bool) ending {
 // terms is what client and server agreed upon when the session was created
 // (XEP-0124 section 7).
 type terms struct {
-	ver, contentType           string
-	wait, inactivity, maxPause time.Duration
-	poll                       time.Duration // shortest interval of polls
-	hold                       int
-	spare                      int // requests beyond those
+	contentType string
+	wait        time.Duration
+	hold        int32
+	spare       int32 // requests beyond those
 }
 
 // requests is how many requests the client may have in flight.
-func (t *terms) requests() int { return t.hold + t.spare }
+func (t *terms) requests() int { return int(t.hold + t.spare) }
 
 // polling reports whether every request is answered at once (XEP-0124 section 12).
-func (t *terms) polling() bool { return t.wait == 0 || t.hold == 0 }
+func (s *session) polling() bool { return s.terms.wait == 0 || s.terms.hold == 0 }
 
 func (c *Config) terms(b *body) terms {
 	t := terms{
-		ver: negotiateVersion(b.ver), contentType: negotiateContent(b.content),
-		wait: c.Wait, hold: c.Hold, spare: max(1, c.Requests-c.Hold),
-		inactivity: c.Inactivity, maxPause: c.MaxPause, poll: c.Polling,
+		contentType: negotiateContent(b.content),
+		wait:        c.Wait, hold: int32(c.Hold), spare: int32(max(1, c.Requests-c.Hold)),
 	}
 	if b.wait.given {
 		t.wait = min(t.wait, time.Duration(b.wait.value)*time.Second)
 	}
 	if b.hold.given {
-		t.hold = min(t.hold, b.hold.value)
+		t.hold = min(t.hold, int32(b.hold.value))
 	}
 	return t
 }
@@ -202,30 +222,31 @@ func negotiateContent(asked string) string {
 
 // createdReply is the first one of a session (XEP-0124 section 7.2, XEP-0206
 // section 4).
-func createdReply(sid string, t *terms, h server.StreamHeader, secure bool, attrs, stanzas []byte) reply {
+func (s *session) createdReply(attrs, stanzas []byte) reply {
+	t, c := &s.terms, &s.h.cfg
 	r := reply{whole: true, body: make([]byte, 0, 512+len(stanzas))}
 	r.body = append(r.body, bodyStart+" xmlns:xmpp='"+ns.XBOSH+"'"...)
 	r.body = append(r.body, attrs...)
 	seconds := func(name string, d time.Duration) {
 		r.body = appendAttr(r.body, name, strconv.Itoa(int(d/time.Second)))
 	}
-	r.body = appendAttr(r.body, "sid", sid)
-	r.body = appendAttr(r.body, "from", h.From)
-	r.body = appendAttr(r.body, "ver", t.ver)
+	r.body = appendAttr(r.body, "sid", s.sid)
+	r.body = appendAttr(r.body, "from", s.domain)
+	r.body = appendAttr(r.body, "ver", s.opening.version)
 	seconds("wait", t.wait)
-	r.body = appendAttr(r.body, "hold", strconv.Itoa(t.hold))
+	r.body = appendAttr(r.body, "hold", strconv.Itoa(int(t.hold)))
 	r.body = appendAttr(r.body, "requests", strconv.Itoa(t.requests()))
-	seconds("inactivity", t.inactivity)
-	if t.poll > 0 {
-		seconds("polling", t.poll)
+	seconds("inactivity", c.Inactivity)
+	if c.Polling > 0 {
+		seconds("polling", c.Polling)
 	}
-	if t.maxPause > 0 {
-		seconds("maxpause", t.maxPause)
+	if c.MaxPause > 0 {
+		seconds("maxpause", c.MaxPause)
 	}
-	if secure {
+	if s.secure {
 		r.body = appendAttr(r.body, "secure", "true")
 	}
-	r.body = appendAttr(r.body, "authid", h.ID)
+	r.body = appendAttr(r.body, "authid", s.opening.id)
 	r.body = appendAttr(r.body, "xmpp:version", "1.0")
 	r.body = appendAttr(r.body, "xmpp:restartlogic", "true")
 	r.appendPayload(stanzas, nil)

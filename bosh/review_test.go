@@ -225,7 +225,7 @@ func TestB41StrangersAreReadBriefly(t *testing.T) {
 		fresh, known := r.create(usualAttrs), r.login("alice")
 		open := func(c *boshClient) string { return strings.TrimSuffix(c.text(c.rid+1, "", ""), "</body>") }
 		declared := "\ufeff<?xml version='1.0' encoding='utf-8'?>\r\n"
-		stranger, client := r.h.strangersLimit()+1, r.h.find(known.sid).bodyLimit()+1
+		stranger, client := r.h.strangersLimit()+1, r.h.find([]byte(known.sid)).bodyLimit()+1
 		for _, test := range []struct {
 			name, start string
 			want        int
@@ -304,7 +304,7 @@ func TestB42MadeUpAddresses(t *testing.T) {
 		} {
 			req := newPost("")
 			req.Header.Set("X-Forwarded-For", forwarded)
-			if got := r.h.clientOf(req).remote; got != want {
+			if got := r.h.clientSending(req).remote; got != want {
 				t.Errorf("%q: %q, want %q", forwarded, got, want)
 			}
 		}
@@ -348,7 +348,7 @@ func sameAttributes(t *testing.T, raw []byte, b *body) {
 	// Attributes are normalized by XML 1.0 section 3.3.3, which encoding/xml omits.
 	plain := strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ", "\r", " ")
 	for name, got := range map[xml.Name]string{
-		{Local: "sid"}: b.sid, {Local: "to"}: b.to, {Local: "from"}: b.from, {Local: "ver"}: b.ver,
+		{Local: "sid"}: string(b.sid), {Local: "to"}: b.to, {Local: "from"}: b.from, {Local: "ver"}: b.ver,
 		{Local: "content"}: b.content, {Space: ns.XBOSH, Local: "version"}: b.version,
 		{Space: "http://www.w3.org/XML/1998/namespace", Local: "lang"}: b.lang,
 	} {

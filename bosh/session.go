@@ -8,25 +8,71 @@ import (
 	"rollcall/server"
 )
 
-// request is one HTTP request of a session: what it said, and where its answer
-// goes.
-type request struct {
-	*body
-	x       *exchange
-	at      time.Time
-	creates bool // the session
+// give answers a request, once: the reply is sent by unlock. Whether it was written,
+// the session is told later. The caller has the lock.
+func (s *session) give(r *request, rep reply) {
+	r.reply(rep, s.terms.contentType)
+	last := &s.answers
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last = r
 }
 
-func newRequest(b *body, x *exchange, at time.Time) *request {
-	return &request{body: b, x: x, at: at}
+// unlock gives up the lock, and sends the replies that were given meanwhile.
+func (s *session) unlock() {
+	r := s.answers
+	s.answers = nil
+	s.mu.Unlock()
+	for r != nil {
+		next := r.next
+		r.next = nil
+		r.Send()
+		r = next
+	}
 }
-
-// answer does not wait for anything; a request is answered once. Whether the reply was
-// written, the session is told later.
-func (r *request) answer(rep reply) { r.x.reply(rep, r.x.s.terms.contentType) }
 
 // shrink forgets what the request said: it may wait for long.
-func (r *request) shrink() { r.inner, r.decls = nil, nil }
+func (r *request) shrink() {
+	if b := r.body; b != nil {
+		r.body = nil
+		r.h.recycle(b)
+	}
+}
+
+// output is what waits for a request to go out with.
+type output struct{ b []byte }
+
+func (o *output) len() int { return len(o.bytes()) }
+
+func (o *output) bytes() []byte {
+	if o == nil {
+		return nil
+	}
+	return o.b
+}
+
+// maxKeptOutput bounds what is kept for the next output, in bytes.
+const maxKeptOutput = 32 << 10
+
+// newOutput returns an empty output.
+func (h *Handler) newOutput() *output {
+	if o, ok := h.outputs.Get().(*output); ok {
+		return o
+	}
+	return new(output)
+}
+
+// putOutput is called when nobody needs an output any more, which may be nil.
+func (h *Handler) putOutput(o *output) {
+	if o != nil && cap(o.b) <= maxKeptOutput {
+		o.b = o.b[:0]
+		h.outputs.Put(o)
+	}
+}
+
+// opening is what the first reply needs beside the rest.
+type opening struct{ version, id string }
 
 // session is one BOSH session, a server.Transport. Requests are processed in the
 // order of their rids by one goroutine at a time, that of a request that filled a
@@ -38,30 +84,34 @@ type session struct {
 	h      *Handler
 	sid    string
 	terms  terms
-	info   server.Info
-	legacy bool            // knows HTTP errors only (XEP-0124 section 17.1)
+	remote string          // for logs
 	core   *server.Session // set before anybody else knows the session
+	secure bool
+	legacy bool // knows HTTP errors only (XEP-0124 section 17.1)
 
 	mu      sync.Mutex
 	win     window[*request]
-	pending []byte
+	answers *request // that are to be sent by unlock
+	pending *output  // nil for none
 	// coming is when the first of what is pending came; prompt says that the
 	// client's own request caused some of it. busy is when the last reply with
 	// stanzas went out, or was followed by a request.
-	coming, busy time.Time
+	coming, busy time.Duration // see Handler.now, as for all times here
 	prompt       bool
-	carried      bool                // the last reply had stanzas
-	header       server.StreamHeader // the core's latest
-	lang         string              // of the client's latest header
-	running      bool                // somebody processes requests
-	created      bool                // the first reply is composed
-	authed       bool                // larger bodies may come
+	carried      bool     // the last reply had stanzas
+	running      bool     // somebody processes requests
+	created      bool     // the first reply is composed
+	authed       bool     // larger bodies may come
+	opening      *opening // until then
+	domain       string   // that the client talks to
+	lang         string   // of the client's latest header
 
 	timer    *time.Timer
-	active   time.Time     // when the last request came or was answered
+	armed    time.Duration // when the timer fires, 0 for never
+	active   time.Duration // when the last request came or was answered
 	pause    time.Duration // of the inactivity, instead of the usual one
-	came     time.Time     // the last request processed
-	lastPoll time.Time     // of the last request that was empty, and answered so
+	came     time.Duration // the last request processed
+	lastPoll time.Duration // of the last request that was empty, and answered so, or 0
 
 	key    string  // what the next key must be the origin of
 	report missing // to be told to the client
@@ -95,8 +145,8 @@ func (s *session) serve() {
 	for {
 		rid, ok := s.win.oldest()
 		_, busy := s.win.writing()
-		ready := s.terms.polling() || !s.created || !busy && len(s.pending) > 0
-		if !ok || !ready || s.gathers(time.Now()) {
+		ready := s.polling() || !s.created || !busy && s.pending.len() > 0
+		if !ok || !ready || s.gathers() {
 			if rid, ok = s.win.surplus(); !ok {
 				return
 			}
@@ -113,9 +163,10 @@ func (s *session) serve() {
 // answer answers a request that was processed, with what is pending. The caller
 // has the lock.
 func (s *session) answer(rid int64) {
-	stanzas := s.pending
+	out := s.pending
 	s.pending, s.prompt = nil, false
-	s.reply(rid, s.compose(rid, stanzas), len(stanzas) > 0)
+	s.reply(rid, s.compose(rid, out.bytes()), out.len() > 0)
+	s.h.putOutput(out)
 }
 
 func (s *session) compose(rid int64, stanzas []byte) reply {
@@ -123,8 +174,9 @@ func (s *session) compose(rid int64, stanzas []byte) reply {
 	if s.created {
 		return payloadReply(attrs, stanzas)
 	}
-	s.created = true
-	return createdReply(s.sid, &s.terms, s.header, s.info.Secure, attrs, stanzas)
+	rep := s.createdReply(attrs, stanzas)
+	s.created, s.opening = true, nil
+	return rep
 }
 
 // dismiss answers a request without a payload. The caller has the lock.
@@ -141,13 +193,13 @@ func (s *session) release(rid int64) {
 }
 
 func (s *session) reply(rid int64, rep reply, carries bool) {
-	s.active = time.Now()
+	s.active = s.h.now()
 	rep.at = s.active
 	if s.carried = carries; carries {
 		s.busy = s.active
 	}
 	if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
-		who.answer(rep)
+		s.give(who, rep)
 	}
 	s.bound()
 }
@@ -168,7 +220,7 @@ func (s *session) settle() {
 		}
 		s.said = true
 		if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
-			who.answer(rep)
+			s.give(who, rep)
 		}
 	}
 }
@@ -176,7 +228,8 @@ func (s *session) settle() {
 // farewell is the session's last word, with what is pending. The caller has the
 // lock.
 func (s *session) farewell() reply {
-	rep := terminateReply(*s.end, s.pending)
+	rep := terminateReply(*s.end, s.pending.bytes())
+	s.h.putOutput(s.pending)
 	s.pending = nil
 	if s.legacy {
 		rep.status = legacyStatus(s.end.condition)
@@ -187,7 +240,7 @@ func (s *session) farewell() reply {
 // wrote says that a reply to r was written.
 func (s *session) wrote(r *request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	last, ok := s.win.wrote(r.rid, r)
 	s.told = s.told || last
 	if ok {
@@ -199,10 +252,10 @@ func (s *session) wrote(r *request) {
 // be written. What it carried, if anything, is put back.
 func (s *session) lost(r *request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if back := s.win.lost(r.rid, r); len(back) > 0 {
-		s.pending = slices.Concat(back, s.pending)
-		s.coming = time.Time{} // it has waited for long enough
+		s.pending = &output{slices.Concat(back, s.pending.bytes())}
+		s.coming = 0 // it has waited for long enough
 	}
 	s.written()
 }
@@ -210,7 +263,7 @@ func (s *session) lost(r *request) {
 // written goes on after a reply was written, or was not. The caller has the lock.
 func (s *session) written() {
 	if s.end == nil {
-		s.active = time.Now()
+		s.active = s.h.now()
 	}
 	s.serve()
 	s.rest()

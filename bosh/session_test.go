@@ -327,7 +327,7 @@ func TestB11OneAtATime(t *testing.T) {
 		for _, id := range []string{"1", "2"} {
 			c.send("", message("bob@example.com", id)).held()
 		}
-		s := r.h.find(c.sid)
+		s := r.h.find([]byte(c.sid))
 		s.mu.Lock()
 		for state, q := range s.win.waiting() {
 			if first := q.rid == c.rid-2; first != (state == taken) {
@@ -346,7 +346,7 @@ func TestB11OneAtATime(t *testing.T) {
 func TestWriteAfterClose(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		c := r.login("alice")
-		s := r.h.find(c.sid)
+		s := r.h.find([]byte(c.sid))
 		r.srv.KickUser(address(t, "alice@example.com"), server.Close{Reason: server.ReasonReplaced})
 		synctest.Wait()
 		if err := s.Write([]byte(message("alice@example.com", "1"))); err != nil {

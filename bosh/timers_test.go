@@ -141,7 +141,7 @@ func TestTouch(t *testing.T) {
 		c := r.login("alice")
 		r.pass(10 * time.Second)
 		c.send("", "").held()
-		core := r.h.find(c.sid).core
+		core := r.h.find([]byte(c.sid)).core
 		if seen := core.Seen(); !seen.Equal(time.Now()) {
 			t.Errorf("seen %v ago", time.Since(seen))
 		}

@@ -1,21 +1,24 @@
 package bosh
 
 import (
-	"time"
-
 	"rollcall/server"
 )
 
 var _ server.Transport = (*session)(nil)
 
 // Info implements server.Transport.
-func (s *session) Info() server.Info { return s.info }
+func (s *session) Info() server.Info {
+	return server.Info{Kind: "bosh", Remote: s.remote, Secure: s.secure}
+}
 
 // Open implements server.Transport.
 func (s *session) Open(h server.StreamHeader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.header = h
+	s.domain = h.From
+	if s.opening != nil {
+		s.opening.id = h.ID
+	}
 }
 
 // Write implements server.Transport.
@@ -26,21 +29,24 @@ func (s *session) Write(el []byte) error {
 		s.tooLate(el)
 		return nil
 	}
-	if n := len(s.pending); n > 0 && n+len(el) > s.outbox() {
+	if n := s.pending.len(); n > 0 && n+len(el) > s.outbox() {
 		s.tooLate(el)
 		return server.ErrOutboxFull
 	}
-	if s.prompt = s.prompt || s.running; len(s.pending) == 0 && s.h.cfg.Coalesce > 0 {
-		s.coming = time.Now()
+	if s.prompt = s.prompt || s.running; s.pending.len() == 0 && s.h.cfg.Coalesce > 0 {
+		s.coming = s.h.now()
 	}
-	s.pending = append(s.pending, el...)
+	if s.pending == nil {
+		s.pending = s.h.newOutput()
+	}
+	s.pending.b = append(s.pending.b, el...)
 	return nil
 }
 
 // Flush implements server.Transport.
 func (s *session) Flush() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.serve()
 	s.rest()
 	if s.forgotten {
@@ -52,7 +58,7 @@ func (s *session) Flush() {
 // who has no request here now learns the reason with the next one.
 func (s *session) Close(c server.Close) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if s.end != nil {
 		return
 	}
@@ -64,7 +70,7 @@ func (s *session) Close(c server.Close) {
 	s.told = c.Reason == server.ReasonClient
 	s.win.finish()
 	s.settle()
-	s.active = time.Now()
+	s.active = s.h.now()
 	// A client that is not there any more, or never knew the session, needs no
 	// reason (XEP-0124 section 10).
 	present, _ := s.win.writing()

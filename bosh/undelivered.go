@@ -36,8 +36,9 @@ func (s *session) giveBack() {
 	if !s.returned {
 		all = s.win.undelivered(!s.told)
 	}
-	all = append(all, s.pending...)
+	all = append(all, s.pending.bytes()...)
 	all = append(all, s.late...)
+	s.h.putOutput(s.pending)
 	s.returned, s.pending, s.late = true, nil, nil
 	if len(all) == 0 {
 		return

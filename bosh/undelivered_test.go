@@ -129,7 +129,7 @@ func TestB35AfterTheLastWord(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		bob := r.srv.Online("bob/x")
 		c, poll := r.online("alice")
-		s := r.h.find(c.sid)
+		s := r.h.find([]byte(c.sid))
 		late := func(id string) {
 			t.Helper()
 			m := "<message xmlns='jabber:client' from='bob@example.com/x' to='alice@example.com/web' id='" + id + "'/>"
@@ -159,7 +159,7 @@ func TestB35LateInOrder(t *testing.T) {
 		bob := r.srv.Online("bob/x")
 		c, poll := r.online("alice")
 		poll.abort()
-		s := r.h.find(c.sid)
+		s := r.h.find([]byte(c.sid))
 		r.leaving = make(chan struct{})
 		bob.Send(toWeb("0"))
 		r.pass(31 * time.Second)

@@ -27,12 +27,12 @@ const maxRepeats = 64
 
 // reply is the answer to one request.
 type reply struct {
-	status   int
 	body     []byte
-	from, to int  // where in body the stanzas are
+	at       time.Duration // when it was made, see Handler.now
+	from, to int32         // where in body the stanzas are
+	status   int16
 	whole    bool // the stanzas cannot go without the rest of the body
 	last     bool // it says that the session is over
-	at       time.Time
 }
 
 func (r *reply) stanzas() []byte { return r.body[r.from:r.to] }
@@ -50,46 +50,74 @@ const (
 // slot is what is known of one rid.
 type slot[R comparable] struct {
 	rid     int64
+	reply   reply
+	who     R // the newest request with this rid
 	state   slotState
-	who     R    // the newest request with this rid
+	repeats uint8
 	gone    bool // nobody waits there any more
 	sent    bool // the reply was written once at least
 	known   bool // the client went on after that, as if it had got the reply
-	reply   reply
-	writers []R // to whom the reply went, as long as nobody knows how that ends
-	repeats int
 }
 
 func (s *slot[R]) waits() bool { return s.state != answered && !s.gone }
 
-func (s *slot[R]) writing() bool { return s.state == answered && !s.sent && len(s.writers) > 0 }
-
-// wroteOrLost takes who from those that write, and reports whether it was there:
-// it is not when a newer copy replaced it before there was an answer.
-func (s *slot[R]) wroteOrLost(who R) bool {
-	i := slices.Index(s.writers, who)
-	if i >= 0 {
-		s.writers = slices.Delete(s.writers, i, i+1)
-	}
-	return i >= 0
+// recipient is somebody to whom the reply to a request went.
+type recipient[R comparable] struct {
+	rid int64
+	who R
 }
 
 // window decides in the order of rids what becomes of the requests of one
 // session, and which request an answer belongs to (XEP-0124 sections 8, 11 and
 // 14). It does nothing itself: R stands for an HTTP request that waits.
 type window[R comparable] struct {
-	requests int64 // that a client may have in flight; also how many replies are remembered
-	hold     int   // how many requests wait at most
+	requests int32 // that a client may have in flight; also how many replies are remembered
+	hold     int32 // how many requests wait at most
 	next     int64 // rid of the request to be processed next
 	over     bool  // nothing is processed any more
 	acks     bool  // the client tells which replies it has got (section 9.2)
 	// slots are in the order of rids: answered and held ones without a gap, then
 	// those that came early.
 	slots []slot[R]
+	// writers are there as long as nobody knows how writing ends.
+	writers []recipient[R]
 }
 
 func newWindow[R comparable](rid int64, requests, hold int) window[R] {
-	return window[R]{requests: int64(requests), hold: hold, next: rid}
+	return window[R]{requests: int32(requests), hold: int32(hold), next: rid}
+}
+
+// written takes who from those that write, and reports whether it was there: it is
+// not when a newer copy replaced it before there was an answer.
+func (w *window[R]) written(rid int64, who R) bool {
+	i := slices.Index(w.writers, recipient[R]{rid, who})
+	if i >= 0 {
+		w.writers = slices.Delete(w.writers, i, i+1)
+	}
+	return i >= 0
+}
+
+// isWritten reports whether somebody writes a reply.
+func (w *window[R]) isWritten(rid int64) bool {
+	return slices.ContainsFunc(w.writers, func(x recipient[R]) bool { return x.rid == rid })
+}
+
+// isNew reports whether a reply is being written that nobody has got before.
+func (w *window[R]) isNew(s *slot[R]) bool {
+	return s.state == answered && !s.sent && w.isWritten(s.rid)
+}
+
+// forget forgets replies, and who writes them.
+func (w *window[R]) forget(these func(*slot[R]) bool) {
+	kept := w.slots[:0]
+	for i := range w.slots {
+		if s := &w.slots[i]; !these(s) {
+			kept = append(kept, *s)
+		}
+	}
+	clear(w.slots[len(kept):])
+	w.slots = kept
+	w.writers = slices.DeleteFunc(w.writers, func(x recipient[R]) bool { return w.find(x.rid) == nil })
 }
 
 func (w *window[R]) find(rid int64) *slot[R] {
@@ -111,7 +139,7 @@ func (w *window[R]) accept(rid int64, who R, extra bool) (v verdict, old R, rep 
 	switch {
 	case rid < w.next:
 		return tooOld, old, rep
-	case rid >= w.next+w.requests:
+	case rid >= w.next+int64(w.requests):
 		return tooHigh, old, rep
 	case !w.over && w.tooMany(rid, extra):
 		return overactive, old, rep
@@ -133,7 +161,7 @@ func (w *window[R]) again(s *slot[R], who R) (v verdict, old R, rep reply) {
 		return stubborn, old, rep
 	}
 	if s.state == answered {
-		s.writers = append(s.writers, who)
+		w.writers = append(w.writers, recipient[R]{s.rid, who})
 		return replayed, old, s.reply
 	}
 	if !s.gone {
@@ -146,7 +174,7 @@ func (w *window[R]) again(s *slot[R], who R) (v verdict, old R, rep reply) {
 // tooMany reports whether a new rid makes more requests without an answer than
 // the client may have. Requests that broke off do not count.
 func (w *window[R]) tooMany(rid int64, extra bool) bool {
-	limit := w.requests
+	limit := int64(w.requests)
 	if extra {
 		limit++
 	}
@@ -220,7 +248,7 @@ func (w *window[R]) surplus() (rid int64, ok bool) {
 			n++
 		}
 	}
-	return rid, n > w.hold
+	return rid, n > int(w.hold)
 }
 
 // answer answers a request that was processed and remembers the reply. Older ones
@@ -237,7 +265,7 @@ func (w *window[R]) answer(rid int64, rep, empty reply) (who R, ok bool) {
 		if s.rid == rid {
 			s.reply = rep
 			if who, ok = s.who, !s.gone; ok {
-				s.writers = append(s.writers, who)
+				w.writers = append(w.writers, recipient[R]{rid, who})
 			}
 		}
 		s.who, s.gone = nobody, true
@@ -249,12 +277,14 @@ func (w *window[R]) answer(rid int64, rep, empty reply) (who R, ok bool) {
 // writing reports whether any reply is being written; stanzas says whether one
 // with stanzas is that nobody has got before.
 func (w *window[R]) writing() (yes, stanzas bool) {
+	if len(w.writers) == 0 {
+		return false, false
+	}
 	for i := range w.slots {
 		s := &w.slots[i]
-		yes = yes || len(s.writers) > 0
-		stanzas = stanzas || s.writing() && len(s.reply.stanzas()) > 0
+		stanzas = stanzas || len(s.reply.stanzas()) > 0 && w.isNew(s)
 	}
-	return yes, stanzas
+	return true, stanzas
 }
 
 // trim forgets old replies. One that is still being written is kept a little
@@ -264,27 +294,28 @@ func (w *window[R]) trim() {
 	if w.acks {
 		return
 	}
-	n := 0
+	n := int32(0)
 	for i := range w.slots {
 		if w.slots[i].state == answered {
 			n++
 		}
 	}
-	drop := 0
-	for ; drop < len(w.slots); drop++ {
-		s := &w.slots[drop]
-		if left := int64(n - drop); s.state != answered || left <= w.requests || left <= 2*w.requests && s.writing() {
-			break
-		}
+	if n <= w.requests {
+		return
 	}
-	w.slots = slices.Delete(w.slots, 0, drop)
+	stop := false
+	w.forget(func(s *slot[R]) bool {
+		stop = stop || s.state != answered || n <= w.requests || n <= 2*w.requests && w.isNew(s)
+		n--
+		return !stop
+	})
 }
 
 // wrote says that a reply was written, and reports whether it was the answer to its
 // request, and the session's last word.
 func (w *window[R]) wrote(rid int64, who R) (last, ok bool) {
 	s := w.find(rid)
-	if s == nil || !s.wroteOrLost(who) {
+	if s == nil || !w.written(rid, who) {
 		return false, false
 	}
 	s.sent = true
@@ -307,10 +338,10 @@ func (w *window[R]) lost(rid int64, who R) (back []byte) {
 		s.gone = s.gone || s.who == who
 		return nil
 	}
-	if !s.wroteOrLost(who) {
+	if !w.written(rid, who) {
 		return nil
 	}
-	if s.sent || len(s.writers) > 0 || s.reply.whole || len(s.reply.stanzas()) == 0 {
+	if s.sent || w.isWritten(rid) || s.reply.whole || len(s.reply.stanzas()) == 0 {
 		return nil
 	}
 	for i := range w.slots {

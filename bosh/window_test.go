@@ -7,7 +7,7 @@ import (
 )
 
 func text(s string) reply {
-	return reply{body: []byte("<" + s + ">"), from: 1, to: 1 + len(s)}
+	return reply{body: []byte("<" + s + ">"), from: 1, to: int32(1 + len(s))}
 }
 
 var verdictNames = map[verdict]string{

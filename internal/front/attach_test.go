@@ -1,7 +1,6 @@
 package front_test
 
 import (
-	"io"
 	"net/http"
 	"testing"
 
@@ -12,13 +11,19 @@ import (
 // has returned, or before anything else after it.
 type replier struct{ done chan bool }
 
-func (h replier) Serve(x *front.Exchange) {
-	if _, err := io.Copy(io.Discard, x.Request.Body); err != nil {
+func (h replier) Exchange() *front.Exchange { return &front.Exchange{Waiter: h} }
+
+func (h replier) Serve(x *front.Exchange, r *front.Request) {
+	if _, err := r.AppendBody(nil, 1<<10); err != nil {
 		panic(err)
 	}
-	x.Done = func(written bool) { h.done <- written }
-	go x.Reply(http.StatusOK, nil, []byte("answer"))
+	go func() {
+		x.Reply(http.StatusOK, nil, []byte("answer"))
+		x.Send()
+	}()
 }
+
+func (h replier) Done(written bool) { h.done <- written }
 
 // Whoever answers, and when: what was written is told so.
 func TestAnsweredByOthers(t *testing.T) {

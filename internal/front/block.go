@@ -13,14 +13,13 @@ import (
 // deadlines.
 func Block(h Handler, w http.ResponseWriter, r *http.Request, bodyTime, replyTime time.Duration) {
 	rc := http.NewResponseController(w)
-	x := newExchange(r)
+	x, request := h.Exchange(), ofServer(r)
 	x.ready = make(chan struct{})
 	if err := deadline(rc.SetReadDeadline, bodyTime); err != nil {
 		return // before anybody knows of it
 	}
-	x.serveBy(h)
-	x.Request = nil
-	if x.body.ended {
+	x.serveBy(h, request)
+	if request.ended {
 		// Otherwise the deadline holds for what net/http still reads.
 		if err := deadline(rc.SetReadDeadline, 0); err != nil {
 			x.tell(false)
@@ -28,7 +27,7 @@ func Block(h Handler, w http.ResponseWriter, r *http.Request, bodyTime, replyTim
 		}
 	}
 	gone := r.Context().Done()
-	if !x.body.ended {
+	if !request.ended {
 		gone = nil // what has not come in time is answered all the same
 	}
 	select {

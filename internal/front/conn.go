@@ -1,9 +1,7 @@
 package front
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -226,45 +224,18 @@ func (c *conn) request(data []byte) (left []byte) {
 		c.lost()
 		return nil
 	}
-	src := &source{c: c, data: data}
-	in := c.f.readers.Get().(*bufio.Reader)
-	in.Reset(src)
-	defer func() {
-		in.Reset(nil)
-		c.f.readers.Put(in)
-	}()
-	var r *http.Request
-	if complete {
-		r, err = http.ReadRequest(in)
-	}
-	upgrader := c.f.upgrader(r)
-	if r == nil || err != nil || upgrader == nil && !c.f.holds(r) || !valid(r) {
-		c.leave(data)
-		return nil
-	}
-	r.RemoteAddr = c.link.RemoteAddr().String()
-	if c.link.Secure() {
-		r.TLS = &tls.ConnectionState{HandshakeComplete: true}
-	}
-	if upgrader != nil {
-		if !c.upgrade(upgrader, r, func() []byte { return unread(in, src) }) {
+	r := c.f.requests.get(c, data)
+	defer c.f.requests.put(r)
+	if !complete || !r.read(c.f) {
+		if u := c.f.upgrader(r.std); u == nil || !c.upgrade(u, r.std, r.unread) {
 			c.leave(data)
 		}
 		return nil
 	}
-	if !c.serve(newExchange(r)) {
+	if !c.serve(r) {
 		return nil
 	}
-	return unread(in, src)
-}
-
-// unread is what came and was not read.
-func unread(in *bufio.Reader, src *source) []byte {
-	if in.Buffered() == 0 {
-		return src.data
-	}
-	buffered, _ := in.Peek(in.Buffered()) // as many are there
-	return append(bytes.Clone(buffered), src.data...)
+	return r.unread()
 }
 
 // leave hands the connection to net/http, which gets data first.
@@ -295,7 +266,9 @@ func valid(r *http.Request) bool {
 func badValue(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }
 
 // serve has the Handler serve a request, and reports whether another may follow.
-func (c *conn) serve(x *Exchange) (more bool) {
+func (c *conn) serve(r *Request) (more bool) {
+	x := c.f.cfg.Held.Exchange()
+	x.begin(r)
 	if !c.begin(x) {
 		return false
 	}
@@ -307,12 +280,17 @@ func (c *conn) serve(x *Exchange) (more bool) {
 			more = false
 		}
 	}()
-	c.bound(c.f.cfg.BodyTime)
-	c.f.cfg.Held.Serve(x)
-	c.bound(0)
+	if r.comes() {
+		c.bound(c.f.cfg.BodyTime)
+		c.f.cfg.Held.Serve(x, r)
+		c.bound(0)
+	} else {
+		c.bound(0)
+		c.f.cfg.Held.Serve(x, r)
+	}
 	c.skip = true
-	more = x.body.ended && !x.isClosing()
-	x.attach(c)
+	more = r.ended && !x.isClosing()
+	x.attach(c, r.ended)
 	return more
 }
 
@@ -349,20 +327,3 @@ func headEnds(data []byte, seen int) bool {
 	data = data[max(0, seen-3):]
 	return bytes.Contains(data, []byte("\n\r\n")) || bytes.Contains(data, []byte("\n\n"))
 }
-
-// source reads what came, and then what comes.
-type source struct {
-	c    *conn
-	data []byte
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	if len(s.data) == 0 {
-		return s.c.link.ReadMore(p)
-	}
-	n := copy(p, s.data)
-	s.data = s.data[n:]
-	return n, nil
-}
-
-var _ io.Reader = (*source)(nil)

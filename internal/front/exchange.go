@@ -1,36 +1,39 @@
 package front
 
 import (
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Exchange is one request and its reply.
+// Exchange is where the reply to a request goes. It is made by the Handler, as a part
+// of whatever waits for the reply.
 type Exchange struct {
-	// Request is there until Serve returns.
-	Request *http.Request
-	// Done, if set in Serve, is told once whether the reply was written, on a
-	// goroutine that may wait, and never by Reply itself. It may be told false before
-	// Reply: nobody waits any more.
-	Done func(written bool)
+	// Waiter, if set before Serve returns, is told how it ends.
+	Waiter Waiter
 
-	old  bool // HTTP/1.0
-	body eofReader
-
-	mu     sync.Mutex // a leaf
-	state  state
-	close  bool  // the connection ends with the reply
-	served bool  // Done is set, if ever
-	gone   bool  // before that
-	told   bool  // Done was
-	conn   *conn // nil until the request is read
-	status int
+	mu     sync.Mutex    // a leaf
+	conn   *conn         // nil until the request is read
+	ready  chan struct{} // with Block: closed when there is a reply
 	fields []Field
 	reply  []byte
-	ready  chan struct{} // with Block: closed when there is a reply
+	status int
+	state  state
+	old    bool // HTTP/1.0
+	close  bool // the connection ends with the reply
+	served bool // Waiter is set, if ever
+	gone   bool // before that
+	told   bool // Waiter was
+}
+
+// Waiter waits for the end of an Exchange.
+type Waiter interface {
+	// Done is told once whether the reply was written, perhaps by Exchange.Send, but
+	// never by Reply. It may be told false before Reply: nobody waits any more. It does
+	// not wait for anything.
+	Done(written bool)
 }
 
 type state uint8
@@ -41,47 +44,31 @@ const (
 	writing              // the connection has the reply
 )
 
-// eofReader notices the end.
-type eofReader struct {
-	io.ReadCloser
-	ended bool
-}
-
-func (r *eofReader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	r.ended = r.ended || err == io.EOF
-	return n, err
-}
-
-func newExchange(r *http.Request) *Exchange {
-	x := &Exchange{Request: r, old: !r.ProtoAtLeast(1, 1), close: r.Close}
-	x.body.ReadCloser = r.Body
-	x.body.ended = r.ContentLength == 0
-	r.Body = &x.body
-	return x
-}
-
-// attach says that the request is read and c takes the reply. A rest of the body is
-// not awaited.
-func (x *Exchange) attach(c *conn) {
-	x.Request = nil
-	x.mu.Lock()
-	x.close = x.close || !x.body.ended
-	x.body.ReadCloser = nil
-	// At once: a reply may be written before this returns.
-	x.conn, x.served = c, true
-	gone, ready := x.gone, x.state == replied
-	x.mu.Unlock()
-	switch {
-	case gone:
-		x.tell(false)
-	case ready:
-		c.f.pool.Run(x)
+// begin says whose reply x takes.
+func (x *Exchange) begin(r *Request) {
+	if r.std != nil {
+		x.old, x.close = !r.std.ProtoAtLeast(1, 1), r.std.Close
 	}
 }
 
+// attach says that the request is read and c takes the reply. What was not read of
+// the body is not awaited.
+func (x *Exchange) attach(c *conn, ended bool) {
+	x.mu.Lock()
+	x.close = x.close || !ended
+	// At once: a reply may be written before this returns.
+	x.conn, x.served = c, true
+	gone := x.gone
+	x.mu.Unlock()
+	if gone {
+		x.tell(false)
+		return
+	}
+	x.Send()
+}
+
 // serveBy has h serve the request. If h panics the request is lost.
-func (x *Exchange) serveBy(h Handler) {
+func (x *Exchange) serveBy(h Handler, r *Request) {
 	returned := false
 	defer func() {
 		x.setServed()
@@ -89,7 +76,7 @@ func (x *Exchange) serveBy(h Handler) {
 			x.tell(false)
 		}
 	}()
-	h.Serve(x)
+	h.Serve(x, r)
 	returned = true
 }
 
@@ -107,13 +94,13 @@ func (x *Exchange) setServed() {
 // Field is one line of a head.
 type Field struct{ Name, Value string }
 
-// Reply answers the request, and returns at once. Only the first call counts.
+// Reply answers the request, as soon as Send is called. Only the first call counts.
 // fields and body must not change afterwards. Content-Length and Date are added; the
 // connection goes on unless a field says "Connection: close".
 func (x *Exchange) Reply(status int, fields []Field, body []byte) {
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	if x.state != waiting || x.told {
-		x.mu.Unlock()
 		return
 	}
 	x.state = replied
@@ -121,38 +108,53 @@ func (x *Exchange) Reply(status int, fields []Field, body []byte) {
 	for _, f := range fields {
 		x.close = x.close || f.Name == "Connection" && f.Value == "close"
 	}
-	c := x.conn
-	x.mu.Unlock()
-	switch {
-	case x.ready != nil:
+	if x.ready != nil {
 		close(x.ready)
-	case c != nil:
-		c.f.pool.Run(x)
 	}
 }
 
-// Work implements workers.Job: it writes the reply.
-func (x *Exchange) Work() {
+// Send writes the reply, if the request was read; otherwise who reads it does that.
+// It does not wait for the peer, but calls the Waiter, perhaps: it is called without
+// the locks that Done needs.
+func (x *Exchange) Send() {
 	x.mu.Lock()
-	if x.told {
+	c := x.conn
+	if x.state != replied || c == nil || x.told {
 		x.mu.Unlock()
 		return
 	}
 	x.state = writing
-	c, ends := x.conn, x.close
-	head := x.appendHead(make([]byte, 0, 512))
-	body := x.reply
+	var room [512]byte
+	head, body, ends := x.appendHead(room[:0], c.f.date.now()), x.reply, x.close
 	x.fields, x.reply = nil, nil
 	x.mu.Unlock()
 	c.write(head, body, ends)
 }
 
-func (x *Exchange) appendHead(b []byte) []byte {
+// date is the time as heads have it, which changes once in a second.
+type date struct{ latest atomic.Pointer[written] }
+
+type written struct {
+	second int64
+	text   string
+}
+
+func (d *date) now() string {
+	now := time.Now()
+	w := d.latest.Load()
+	if w == nil || w.second != now.Unix() {
+		w = &written{now.Unix(), now.UTC().Format(http.TimeFormat)}
+		d.latest.Store(w)
+	}
+	return w.text
+}
+
+func (x *Exchange) appendHead(b []byte, date string) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(x.status), 10)
 	b = append(append(b, ' '), http.StatusText(x.status)...)
 	b = append(b, "\r\nDate: "...)
-	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	b = append(b, date...)
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(x.reply)), 10)
 	for _, f := range x.fields {
@@ -211,7 +213,7 @@ func (x *Exchange) tell(written bool) {
 	x.told = true
 	x.fields, x.reply = nil, nil
 	x.mu.Unlock()
-	if !told && x.Done != nil {
-		x.Done(written)
+	if !told && x.Waiter != nil {
+		x.Waiter.Done(written)
 	}
 }

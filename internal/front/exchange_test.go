@@ -2,21 +2,24 @@ package front
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 )
 
+// listener notes what it is told.
+type listener struct{ told []bool }
+
+func (l *listener) Done(written bool) { l.told = append(l.told, written) }
+
 // A connection may break before Serve has said who wants to know.
 func TestGoneBeforeServed(t *testing.T) {
-	x := newExchange(httptest.NewRequest(http.MethodPost, "/", strings.NewReader("")))
+	x := new(Exchange)
 	x.tell(false)
-	var told []bool
-	x.Done = func(written bool) { told = append(told, written) }
+	l := new(listener)
+	x.Waiter = l
 	x.setServed()
 	x.Reply(http.StatusOK, nil, nil)
 	x.tell(true)
-	if len(told) != 1 || told[0] {
-		t.Error(told)
+	if len(l.told) != 1 || l.told[0] {
+		t.Error(l.told)
 	}
 }

@@ -2,14 +2,13 @@
 // POST requests to some paths are held without a goroutine and without a buffer;
 // everything else is served by net/http, on the same connections.
 //
-// A connection's bytes come from package link. A worker reads the head of a request
-// with net/http's own parser, and waits for the rest of it if it has to; what is not
-// to be held is handed on to a http.Server together with the connection, which comes
-// back with the next request that is.
+// A connection's bytes come from package link. A worker reads the head of a request,
+// with net/http's own parser unless it is the usual one, and waits for the rest of it if
+// it has to; what is not to be held is handed on to a http.Server together with the
+// connection, which comes back with the next request that is.
 package front
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,9 +26,11 @@ import (
 
 // Handler serves requests that may be held.
 type Handler interface {
+	// Exchange makes an Exchange for the next request.
+	Exchange() *Exchange
 	// Serve takes a request. It reads the body, which it can do no more when it has
-	// returned, and has Exchange.Reply called, then or later.
-	Serve(x *Exchange)
+	// returned, and has x.Reply and x.Send called, then or later.
+	Serve(x *Exchange, r *Request)
 }
 
 // Config says how requests are served.
@@ -64,16 +65,16 @@ type Front struct {
 	std    *http.Server
 	handed *handover
 	// returning counts the connections that net/http has no more and pool not yet.
-	returning sync.WaitGroup
-	// readers are of *bufio.Reader.
-	readers sync.Pool
+	returning  sync.WaitGroup
+	plainPaths [][]byte
+	requests   requests
+	date       date
 }
 
 // New returns a Front.
 func New(c Config) *Front {
 	f := &Front{
-		cfg: c, handed: newHandover(),
-		readers: sync.Pool{New: func() any { return bufio.NewReader(nil) }},
+		cfg: c, handed: newHandover(), plainPaths: plainPaths(c.Paths),
 	}
 	f.pool = link.New(link.Config{
 		OutboxBytes:   math.MaxInt, // one reply at a time

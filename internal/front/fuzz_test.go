@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,14 +20,26 @@ import (
 // echo answers held requests at once with what they say.
 type echo struct{}
 
-func answerTo(r *http.Request) string {
-	body, err := io.ReadAll(r.Body)
-	return fmt.Sprintf("%s %q %t", r.URL.Path, body, err == nil)
+func answer(body []byte, err error, words []string) []byte {
+	return fmt.Appendf(nil, "%q %t %q", body, err == nil, words)
 }
 
-func (echo) Serve(x *front.Exchange) { x.Reply(http.StatusOK, nil, []byte(answerTo(x.Request))) }
+func (echo) Exchange() *front.Exchange { return new(front.Exchange) }
 
-func (echo) ServeHTTP(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, answerTo(r)) }
+func (echo) Serve(x *front.Exchange, r *front.Request) {
+	words := r.Values("X-Word")
+	if len(words) > 0 && r.Value("x-word") != words[0] {
+		panic("two answers to one question")
+	}
+	body, err := r.AppendBody(nil, math.MaxInt)
+	x.Reply(http.StatusOK, nil, answer(body, err, words))
+	x.Send()
+}
+
+func (echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	_, _ = w.Write(answer(body, err, r.Header.Values("X-Word"))) // the peer may be gone
+}
 
 // talk sends all and returns every response up to the end, and whether that was a reset.
 func talk(t *testing.T, address string, in []byte) (out []string, reset bool) {
@@ -87,6 +100,10 @@ func FuzzFront(f *testing.F) {
 		"POST /held HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na" + get,
 		"POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na", "POST /held HTTP/1.1\r\nHo", "\r\n\r\n" + get,
 		"POST http://y/held?q HTTP/1.1\r\nHost: x\r\n\r\n", "POST /held HTTP/1.1\nHost: x\nContent-Length: 1\n\na",
+		post("a", "X-Word: b", "x-word:c ", "X-Word:\td"), post("a", "X-Word : b"), post("a", "X-Word: b", " c"),
+		post("a", "Content-Length: 1"), post("a", "Content-Length: 2"), post("a", "Host: y"), post("a", "X-Word: \x01"),
+		post("a", "Connection: keep-alive"), post("a", "X-Word: \xff"), post("a", "X-Word: b\rc"),
+		"POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na", "POST /held HTTP/1.1\r\nHost: \r\nContent-Length: 1\r\n\r\na",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "<stream:stream>\n\n",
 	} {
 		f.Add([]byte(seed))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -32,7 +33,7 @@ var certificate = sync.OnceValues(func() (*tls.Config, error) {
 
 // held is a request that a test answers.
 type held struct {
-	*front.Exchange
+	front.Exchange
 	body   string
 	err    error // of reading it
 	remote string
@@ -53,21 +54,31 @@ type house struct {
 	hijacked chan net.Conn // gets the connections of "/hijack"
 }
 
+// Exchange implements front.Handler.
+func (h *house) Exchange() *front.Exchange {
+	r := &held{done: make(chan bool, 2)}
+	r.Waiter = r
+	return &r.Exchange
+}
+
+// Done implements front.Waiter.
+func (r *held) Done(written bool) {
+	if r.wait != nil {
+		<-r.wait
+	}
+	r.done <- written
+}
+
 // Serve implements front.Handler. What the body says first decides: "panic",
 // "now", which is answered at once, "part", of which nothing more is read.
-func (h *house) Serve(x *front.Exchange) {
-	r := &held{Exchange: x, remote: x.Request.RemoteAddr, secure: x.Request.TLS != nil, done: make(chan bool, 2)}
-	x.Done = func(written bool) {
-		if r.wait != nil {
-			<-r.wait
-		}
-		r.done <- written
-	}
-	if x.Request.Header.Get("X-Do") == "part" {
+func (h *house) Serve(x *front.Exchange, request *front.Request) {
+	r := x.Waiter.(*held)
+	r.remote, r.secure = request.RemoteAddr(), request.Secure()
+	if request.Value("X-Do") == "part" {
 		r.reply("part")
 		return
 	}
-	body, err := io.ReadAll(x.Request.Body)
+	body, err := request.AppendBody(nil, math.MaxInt)
 	r.body, r.err = string(body), err
 	switch r.body {
 	case "panic":
@@ -84,6 +95,7 @@ func (h *house) Serve(x *front.Exchange) {
 
 func (r *held) reply(body string) {
 	r.Reply(http.StatusOK, []front.Field{{Name: "Content-Type", Value: "text/plain"}}, []byte(body))
+	go r.Send() // whose Done may wait here
 }
 
 func (h *house) next() *held {

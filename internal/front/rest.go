@@ -84,8 +84,9 @@ func (f *Front) serveRest(w http.ResponseWriter, r *http.Request) {
 // takeBack serves a request to be held that came on a connection of net/http, and
 // has the connection back.
 func (f *Front) takeBack(w http.ResponseWriter, r *http.Request) {
-	x := newExchange(r)
-	x.serveBy(f.cfg.Held)
+	x, request := f.cfg.Held.Exchange(), ofServer(r)
+	x.begin(request)
+	x.serveBy(f.cfg.Held, request)
 	f.returning.Add(1)
 	defer f.returning.Done()
 	nc, buffered, err := http.NewResponseController(w).Hijack()
@@ -100,7 +101,7 @@ func (f *Front) takeBack(w http.ResponseWriter, r *http.Request) {
 	}
 	c := newConn(f, nc)
 	c.x, c.skip = x, true
-	x.attach(c)
+	x.attach(c, request.ended)
 	if !c.link.Start(unread) {
 		c.lost() // nobody would notice that the client goes
 	}
