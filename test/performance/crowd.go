@@ -133,7 +133,7 @@ func summary(list []time.Duration, took time.Duration) delays {
 
 // until asks again and again until something holds.
 func until(ctx context.Context, what string, holds func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

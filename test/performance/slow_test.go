@@ -104,7 +104,7 @@ func (r *ring) tellStopped(stopped, flooded []int) {
 			continue
 		}
 		for n := range caughtUp {
-			r.flooder.tell(r.t, u, n+1, bodyBytes)
+			r.flooder.tell(r.t, "chat", u, n+1, bodyBytes)
 		}
 	}
 	r.flooder.mark(r.t)
@@ -117,11 +117,11 @@ func (r *ring) flood(transport string, users []int) {
 	r.until("slow readers are closed", func() bool {
 		for _, u := range users {
 			for range 4 {
-				r.flooder.tell(r.t, u, 0, 16<<10)
+				r.flooder.tell(r.t, "headline", u, 0, 30<<10) // which nobody sends back
 			}
 			r.flooder.mark(r.t)
 		}
-		sent += 64
+		sent += 120
 		samples, err := r.srv.Sample(r.t.Context())
 		if err != nil {
 			r.t.Fatal(err)
@@ -131,10 +131,10 @@ func (r *ring) flood(transport string, users []int) {
 	r.t.Logf("%s: slow readers were closed after at most %d KB each", transport, sent)
 }
 
-func (p *person) tell(t *testing.T, user, id, bytes int) {
+func (p *person) tell(t *testing.T, kind string, user, id, bytes int) {
 	t.Helper()
-	text := fmt.Sprintf("<message xmlns='jabber:client' type='chat' to='%s@%s/x' id='%d'><body>%s</body></message>",
-		subject.User(user), subject.Host, id, strings.Repeat("y", bytes))
+	text := fmt.Sprintf("<message xmlns='jabber:client' type='%s' to='%s@%s/x' id='%d'><body>%s</body></message>",
+		kind, subject.User(user), subject.Host, id, strings.Repeat("y", bytes))
 	if err := p.Send([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
