@@ -16,18 +16,19 @@ import (
 // never changes.
 type Presence struct {
 	// JID is the connection's full address.
-	JID       jid.JID
-	Available bool
+	JID jid.JID
 	// Show is "", "away", "chat", "dnd" or "xa" (RFC 6121 section 4.7.2.1).
 	Show string
 	// Declared is the show as the client wrote it, which may be none of these.
 	Declared string
-	Priority int8
 	At       time.Time
 	// text is the attributes of the start tag, apart from the addresses, up to inner,
 	// and the content after them: one piece of memory for both.
-	text  string
-	inner uint32
+	text string
+	// What is small stands together.
+	inner     uint32
+	Available bool
+	Priority  int8
 }
 
 // Unavailable is the presence that the server sends for a connection that did
