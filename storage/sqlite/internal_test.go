@@ -38,8 +38,8 @@ func count(t *testing.T, s *Store, table string) int {
 func TestConnections(t *testing.T) {
 	s := openStore(t)
 	defer func() { ok(t, s.Close()) }()
-	if cache := writerCache + readerCount*readerCache; cache > 4096 {
-		t.Errorf("page caches of %d KiB, want 4 MiB at most", cache)
+	if cache := writerCache + readerCount*readerCache; cache > 2048 {
+		t.Errorf("page caches of %d KiB, want 2 MiB at most", cache)
 	}
 	check := func(name string, get func(pragma string) (any, error), cache, queryOnly int, busy time.Duration) {
 		for pragma, want := range map[string]any{
