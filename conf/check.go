@@ -139,6 +139,9 @@ func checkLimits(c *Config, r *report) {
 	between(r, "limits.directed", l.Directed, 1, 1_000_000)
 	between(r, "limits.resources", l.Resources, 1, 10000)
 	between(r, "session.shutdown_time", c.Session.ShutdownTime, time.Second, 10*time.Minute)
+	if c.Session.Coalesce != 0 {
+		between(r, "session.coalesce", c.Session.Coalesce, time.Millisecond, time.Second)
+	}
 	if l.OutboxBytes < l.StanzaBytes && !r.bad["limits.stanza_bytes"] {
 		r.add("limits.outbox_bytes", "%v cannot hold one stanza of the permitted size: at least limits.stanza_bytes, which is %v", l.OutboxBytes, l.StanzaBytes)
 	}

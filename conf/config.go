@@ -113,6 +113,7 @@ type Limits struct {
 type Session struct {
 	ResourceConflict ResourceConflict `yaml:"resource_conflict" enum:"replace refuse rename"`
 	ShutdownTime     time.Duration    `yaml:"shutdown_time"`
+	Coalesce         time.Duration    `yaml:"coalesce"` // how long presence waits for more amid a storm of it; 0 for not
 }
 
 // BOSH holds the session parameters of XEP-0124 section 7.
@@ -301,7 +302,7 @@ func Default() *Config {
 			StanzaBytes: 256 * KiB, Depth: 128, Attributes: 128,
 			OutboxBytes: MiB, Directed: 1000, Resources: 32,
 		},
-		Session: Session{ResourceConflict: ConflictReplace, ShutdownTime: 10 * time.Second},
+		Session: Session{ResourceConflict: ConflictReplace, ShutdownTime: 10 * time.Second, Coalesce: 5 * time.Millisecond},
 		BOSH: BOSH{
 			Wait: 55 * time.Second, Inactivity: 30 * time.Second, MaxPause: 120 * time.Second,
 			Hold: 1, Polling: 2 * time.Second, Coalesce: 20 * time.Millisecond, Origins: []string{"*"},

@@ -8,6 +8,7 @@ import "rollcall/server/cluster"
 type Batch struct {
 	srv   *Server
 	dirty []*Session
+	told  []*Session      // that were given presence
 	peers []*cluster.Peer // that something was posted to
 	buf   []byte          // for the stanza being encoded
 	item  []byte          // for what is being posted
@@ -17,24 +18,31 @@ type Batch struct {
 // Send queues one encoded stanza, which is copied, for one connection. A
 // connection that takes too little is closed; one that is gone takes nothing.
 func (b *Batch) Send(s *Session, stanza []byte) {
+	b.queue(s, stanza)
+	if n := len(b.dirty); n == 0 || b.dirty[n-1] != s {
+		b.dirty = append(b.dirty, s)
+	}
+}
+
+func (b *Batch) queue(s *Session, stanza []byte) {
 	s.tap(TapOut, stanza)
 	if err := s.transport.Write(stanza); err != nil {
 		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
 	}
 	b.sent++
-	if n := len(b.dirty); n == 0 || b.dirty[n-1] != s {
-		b.dirty = append(b.dirty, s)
-	}
 }
 
 // SendPresence queues a presence for one connection; extra is encoded XML that
 // goes in as the last child.
 func (b *Batch) SendPresence(s *Session, p *Presence, extra []byte) {
 	b.buf = p.AppendTo(b.buf[:0], s.jid, extra)
-	b.Send(s, b.buf)
+	b.queue(s, b.buf)
+	if n := len(b.told); n == 0 || b.told[n-1] != s {
+		b.told = append(b.told, s)
+	}
 }
 
-// Flush hands on everything that was queued.
+// Flush hands on everything that was queued; presence amid a storm of it a moment later.
 func (b *Batch) Flush() {
 	if b.sent > 0 {
 		b.srv.metrics.out.Add(float64(b.sent))
@@ -45,6 +53,11 @@ func (b *Batch) Flush() {
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
+	if len(b.told) > 0 {
+		b.srv.storms.flush(b.told)
+		clear(b.told)
+		b.told = b.told[:0]
+	}
 	for i, p := range b.peers {
 		p.Flush()
 		b.peers[i] = nil
@@ -52,6 +65,9 @@ func (b *Batch) Flush() {
 	b.peers = b.peers[:0]
 	if cap(b.dirty) > maxKeptDirty {
 		b.dirty = nil
+	}
+	if cap(b.told) > maxKeptDirty {
+		b.told = nil
 	}
 	if cap(b.buf) > maxKeptBuffer {
 		b.buf = nil

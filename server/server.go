@@ -93,6 +93,7 @@ type Server struct {
 	young    youngSet
 	removals removals
 	endings  endings
+	storms   storms
 	open     atomic.Int64  // sessions that did not end yet, hooks included
 	ended    chan struct{} // told of ends while closing
 	closing  atomic.Bool
@@ -108,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	srv := &Server{cfg: cfg, log: cfg.Log, metrics: m, registry: newRegistry(), seed: maphash.MakeSeed(),
-		made: time.Now(), ended: make(chan struct{}, 1)}
+		made: time.Now(), ended: make(chan struct{}, 1), storms: storms{every: cfg.Session.Coalesce, began: time.Now()}}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.hooks.name()
 	domains := make(map[string]*domain, len(cfg.Hosts))

@@ -45,6 +45,7 @@ type Session struct {
 
 	// What is small stands together.
 	kicked    atomic.Bool
+	lull      lull
 	listener  Listener
 	phase     phase
 	ended     bool      // the last hook has run; see endings

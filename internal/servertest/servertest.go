@@ -26,7 +26,7 @@ type Options struct {
 	Directory *Directory
 	Modules   []server.Module
 	Limits    *conf.Limits  // the defaults when nil
-	Session   *conf.Session // the defaults when nil
+	Session   *conf.Session // the defaults when nil, but presence never waits for more
 	Log       *slog.Logger  // the test's own log when nil
 	Tap       func(server.TapEvent)
 	// Bus makes the server a node of a community; it joins after its modules started.
@@ -106,6 +106,7 @@ func (s *Server) config(o Options) server.Config {
 	if o.Limits != nil {
 		cfg.Limits = *o.Limits
 	}
+	cfg.Session.Coalesce = 0 // tests look at what arrived once a turn is over
 	if o.Session != nil {
 		cfg.Session = *o.Session
 	}

@@ -5,8 +5,11 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
+	"rollcall/conf"
 	"rollcall/internal/xmlscan"
+	"rollcall/server"
 )
 
 // moods are states that differ.
@@ -113,29 +116,38 @@ func BenchmarkFootprint(b *testing.B) {
 // goroutines as there are processors; it reports how many writes that takes for each
 // presence that is delivered.
 func BenchmarkStorm(b *testing.B) {
-	const people = 200
-	st := new(stats)
-	c := newCrowd(b, people, people, 1)
-	all := c.available(0, people, st)
-	says := moods(b)
-	st.stanzas.Store(0)
-	st.writes.Store(0)
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := 0; b.Loop(); i++ {
-		var work sync.WaitGroup
-		procs := runtime.GOMAXPROCS(0)
-		for p := range procs {
-			work.Go(func() {
-				for n := p; n < people; n += procs {
-					utter(all[n], says[i%2])
-				}
-			})
-		}
-		work.Wait()
+	for _, coalesce := range []time.Duration{0, 5 * time.Millisecond} {
+		b.Run("coalesce="+coalesce.String(), func(b *testing.B) {
+			const people = 200
+			st := new(stats)
+			c := newCrowdWith(b, people, people, 1, &conf.Session{ResourceConflict: conf.ConflictReplace, Coalesce: coalesce})
+			all := c.available(0, people, st)
+			says := moods(b)
+			st.stanzas.Store(0)
+			st.writes.Store(0)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				everybody(all, says[i%2])
+			}
+			b.ReportMetric(float64(st.writes.Load())/float64(st.stanzas.Load()), "writes/delivery")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(st.stanzas.Load()), "ns/delivery")
+		})
 	}
-	b.ReportMetric(float64(st.writes.Load())/float64(st.stanzas.Load()), "writes/delivery")
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(st.stanzas.Load()), "ns/delivery")
+}
+
+// everybody says the same at once.
+func everybody(all []*server.Session, el *xmlscan.Element) {
+	var work sync.WaitGroup
+	procs := runtime.GOMAXPROCS(0)
+	for p := range procs {
+		work.Go(func() {
+			for n := p; n < len(all); n += procs {
+				utter(all[n], el)
+			}
+		})
+	}
+	work.Wait()
 }
 
 func heap() int {

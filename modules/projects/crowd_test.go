@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/conf"
 	"rollcall/internal/jid"
 	"rollcall/internal/servertest"
 	"rollcall/internal/xmlscan"
@@ -73,6 +74,10 @@ type crowd struct {
 }
 
 func newCrowd(tb testing.TB, people, group, perPerson int) *crowd {
+	return newCrowdWith(tb, people, group, perPerson, nil)
+}
+
+func newCrowdWith(tb testing.TB, people, group, perPerson int, session *conf.Session) *crowd {
 	tb.Helper()
 	c := &crowd{grid: grid{group: group, projects: perPerson}, tb: tb}
 	dir := servertest.NewDirectory()
@@ -80,7 +85,7 @@ func newCrowd(tb testing.TB, people, group, perPerson int) *crowd {
 		dir.AddUser(c.user(i), "")
 	}
 	c.Server = servertest.New(tb, servertest.Options{
-		Directory: dir, Log: slog.New(slog.DiscardHandler), Patience: 5 * time.Minute,
+		Directory: dir, Log: slog.New(slog.DiscardHandler), Patience: 5 * time.Minute, Session: session,
 		Modules: []server.Module{
 			roster.New(roster.Options{Projects: c.grid, Users: c.grid}),
 			projects.New(projects.Options{ServiceHost: "wtmuc.@HOST@", LegacyShows: true, Directory: c.grid, Presence: memory.NewPresence()}),

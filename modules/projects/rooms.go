@@ -77,7 +77,7 @@ type room struct {
 	mu     sync.RWMutex
 	people []*person            // with connections to this node, in no order
 	far    map[*person]struct{} // with connections to other nodes
-	ended  bool // look again
+	ended  bool                 // look again
 	nodes  []interest
 	log    changeLog
 }
