@@ -60,7 +60,9 @@ func (d *Detached) Read(p []byte) (int, error) {
 		return d.plain().Read(p)
 	}
 	n := copy(p, d.prefix)
-	d.prefix = d.prefix[n:]
+	if d.prefix = d.prefix[n:]; len(d.prefix) == 0 {
+		d.prefix = nil // an idle connection does not hold on to it
+	}
 	return n, nil
 }
 

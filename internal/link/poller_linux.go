@@ -55,7 +55,8 @@ func (p *poller) close() {
 
 func (p *poller) run() {
 	var awake [len(p.events)]*lean
-	for p.raw.Read(p.collect) == nil {
+	collect := p.collect // made once
+	for p.raw.Read(collect) == nil {
 		p.mu.Lock()
 		for i, e := range p.events[:p.came] {
 			// What was told of a connection before it went away is not the next one's.
