@@ -118,7 +118,6 @@ func match(rules []rule, frames []frame) string {
 
 // roomOf is the layer of a function, "" if it counts for its caller.
 func roomOf(name string) string {
-	name, _, _ = strings.Cut(name, "[") // of generics
 	if rest, ours := strings.CutPrefix(name, "rollcall/"); ours {
 		// The package is what stands before the first dot after the last slash.
 		slash := strings.LastIndexByte(rest, '/')

@@ -62,7 +62,7 @@ func TestLayerOf(t *testing.T) {
 		{"runtime.futex runtime.futexsleep runtime.notesleep runtime.stopm runtime.findRunnable", "Go: scheduler"},
 		{"runtime.scanobject runtime.gcDrain runtime.gcBgMarkWorker.func2 runtime.systemstack runtime.gcBgMarkWorker", "Go: collector"},
 		{"runtime.nextFreeFast runtime.mallocgc runtime.newobject rollcall/server.(*Server).NewSession", "Go: allocation"},
-		{"runtime.memmove rollcall/bosh.(*window[go.shape.*rollcall/bosh.exchange]).put rollcall/bosh.(*Handler).Serve", "bosh"},
+		{"runtime.memmove rollcall/bosh.(*window).put rollcall/bosh.(*Handler).Serve", "bosh"},
 		{"bytes.IndexByte rollcall/internal/xmlscan.(*Scanner).run rollcall/c2s/tcp.(*Conn).Bytes", "internal/xmlscan"},
 		{"crypto/aes.encrypt crypto/tls.(*halfConn).encrypt crypto/tls.(*Conn).Write rollcall/internal/link.(*Conn).flush", "TLS"},
 		{"runtime.rt0_go", "Go: other"},
@@ -87,7 +87,7 @@ func TestSites(t *testing.T) {
 			SampleType: []*profile.ValueType{{Type: "inuse_objects"}, {Type: "inuse_space"}},
 			Sample: []*profile.Sample{
 				{Value: []int64{n, 100 * n}, Location: []*profile.Location{f("net.newFD", "net/fd.go", 1), f("rollcall/internal/link.(*Pool).Serve", "/src/pool.go", 89)}},
-				{Value: []int64{n, 10 * n}, Location: []*profile.Location{f("runtime.malg", "proc.go", 5), f("runtime.newproc", "proc.go", 6)}},
+				{Value: []int64{n, 10 * n}, Location: []*profile.Location{f("runtime.malg[go.shape.[]a.b[c.d],e/f.g]", "proc.go", 5), f("runtime.newproc", "proc.go", 6)}},
 			},
 		}
 	}

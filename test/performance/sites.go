@@ -151,9 +151,18 @@ func framesOf(sample *profile.Sample) []frame {
 	for _, l := range sample.Location {
 		for _, line := range l.Line {
 			if line.Function != nil {
-				all = append(all, frame{line.Function.Name, line.Function.Filename, line.Line})
+				all = append(all, frame{plain(line.Function.Name), line.Function.Filename, line.Line})
 			}
 		}
 	}
 	return all
+}
+
+// plain is a function's name without type arguments, which may be long.
+func plain(name string) string {
+	before, rest, generic := strings.Cut(name, "[")
+	if !generic {
+		return name
+	}
+	return before + rest[strings.LastIndexByte(rest, ']')+1:]
 }
