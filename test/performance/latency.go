@@ -24,7 +24,7 @@ func latency(ctx context.Context, s *settings) error {
 		}
 	}
 	s.table(fmt.Sprintf("Milliseconds from sending a message to its arrival, on %d processors that server and clients share", runtime.NumCPU()),
-		[]string{"transport", "collector", "pairs", "messages a second", "pairs / messages a second", "p50", "p99", "max", "collections", "longest pause so far", "server CPU %"}, rows)
+		[]string{"transport", "collector", "pairs", "messages a second", "pairs / messages a second", "p50", "p99", "max", "collections", "longest pause so far", "server CPU %", "waiting for a CPU %"}, rows)
 	return nil
 }
 
@@ -62,6 +62,7 @@ func (s *settings) tail(ctx context.Context, transport, collector string) (rows 
 			fmt.Sprintf("%.0f", after[collections]-before[collections]),
 			fmt.Sprintf("%.2f", 1000*after[`go_gc_duration_seconds{quantile="1"}`]),
 			fmt.Sprintf("%.0f", 100*(used.CPU-usage.CPU).Seconds()/d.took.Seconds()),
+			fmt.Sprintf("%.0f", 100*(used.Waited-usage.Waited).Seconds()/d.took.Seconds()),
 		})
 	}
 	return rows, nil

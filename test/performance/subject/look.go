@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"time"
 
@@ -20,8 +21,8 @@ type Usage struct {
 	RSS            uint64        // bytes
 	Anonymous      uint64        // of RSS: heap, stacks and the runtime
 	File           uint64        // of RSS: the program itself
-	Threads        int
-	KernelSocketKB uint64 // of the whole machine, by /proc/net/sockstat; 0 where it cannot be seen
+	Waited         time.Duration // of threads that could have run, for a processor
+	KernelSocketKB uint64        // of the whole machine, by /proc/net/sockstat; 0 where it cannot be seen
 }
 
 // Usage looks at /proc.
@@ -32,23 +33,43 @@ func (s *Server) Usage() (Usage, error) {
 	}
 	stat, err1 := p.Stat()
 	status, err2 := p.NewStatus()
-	if err := errors.Join(err1, err2); err != nil {
+	waited, err3 := s.waited()
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return Usage{}, err
 	}
 	return Usage{
 		CPU: time.Duration(stat.UTime+stat.STime) * (time.Second / 100),
 		RSS: status.VmRSS, Anonymous: status.RssAnon, File: status.RssFile,
-		Threads: stat.NumThreads, KernelSocketKB: socketMemory(),
+		Waited: waited, KernelSocketKB: socketMemory(),
 	}, nil
+}
+
+// waited is for how long threads have stood in the kernel's queues.
+func (s *Server) waited() (sum time.Duration, err error) {
+	threads, err := procfs.AllThreads(s.PID())
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range threads {
+		stat, err := t.Schedstat()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it ended meanwhile
+		}
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(stat.WaitingNanoseconds)
+	}
+	return sum, nil
 }
 
 // socketMemory is what TCP sockets take in the kernel, both ends together, in KB.
 func socketMemory() uint64 {
-	fs, err := procfs.NewDefaultFS()
+	machine, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0
 	}
-	stat, err := fs.NetSockstat()
+	stat, err := machine.NetSockstat()
 	if err != nil {
 		return 0
 	}
