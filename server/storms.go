@@ -31,17 +31,15 @@ type storms struct {
 // that need not.
 type lull struct{ atomic.Uint32 }
 
+// No more than three flushes' presence waits for one connection: that fits into the
+// small buffers of internal/link, so that a storm does not take 8 KB for everybody who
+// is told of it.
 const (
 	lullDue  = 1
 	lullOne  = 2
 	lullBits = 7
 	lullFull = lullBits
 )
-
-// maxHeld is how much presence waits for one connection. That much fits into the small
-// buffers of internal/link, so that a storm does not take 8 KB for everybody who is
-// told of it.
-const maxHeld = (lullFull - lullDue) / lullOne
 
 func (st *storms) now() uint32 { return uint32(time.Since(st.began).Milliseconds()) * (lullBits + 1) }
 
