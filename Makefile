@@ -76,4 +76,4 @@ million:
 
 # People who do not read, among many who do; unit has a small run.
 slow:
-	go test -count=1 -v -run TestSlowReaders -timeout 30m ./test/performance -people 1000 -load 8s
+	go test -count=1 -v -parallel 1 -run TestSlowReaders -timeout 30m ./test/performance -people 1000 -load 8s

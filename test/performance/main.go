@@ -56,7 +56,7 @@ type settings struct {
 	profile    bool
 }
 
-func run(ctx context.Context, out io.Writer, args []string) (err error) {
+func run(ctx context.Context, out io.Writer, args []string) error {
 	what := "all"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		what, args = args[0], args[1:]
@@ -74,13 +74,15 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 	if !ok {
 		return fmt.Errorf("what is %q? footprint, cost, latency or all", what)
 	}
-	dir, err := os.MkdirTemp("", "rollcall-performance-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if s.program, err = subject.Build(ctx, dir); err != nil {
-		return err
+	if s.program == "" {
+		dir, err := os.MkdirTemp("", "rollcall-performance-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if s.program, err = subject.Build(ctx, dir); err != nil {
+			return err
+		}
 	}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
@@ -93,6 +95,8 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 func parse(out io.Writer, args []string) (*settings, error) {
 	s := &settings{out: out}
 	f := flag.NewFlagSet("performance", flag.ContinueOnError)
+	f.SetOutput(out)
+	f.StringVar(&s.program, "server", "", "`program` to measure; without it, that of this tree is built")
 	transports := f.String("transport", strings.Join(load.Transports(), ","), "`list` of tcp, ws and bosh")
 	sessions := f.String("sessions", "1000,5000,10000,18000", "`numbers` of sessions, ascending; a process has 20,000 descriptors at most")
 	pairs := f.String("pairs", "1,10,50,200", "`numbers` of pairs that chat at once, for latency")

@@ -23,8 +23,13 @@ func TestTables(t *testing.T) {
 		{"latency -transport ws", []string{"from sending a message"}, `\| ws \| off \| 2 \| \d+ \|`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			server, err := program()
+			if err != nil {
+				t.Fatal(err)
+			}
 			var out strings.Builder
-			args := append(strings.Fields(c.args), strings.Fields("-settle 10ms -idle 100ms -logins 20 -members 100 -pairs 1,2 -chat 400ms")...)
+			args := append(strings.Fields(c.args), strings.Fields("-settle 10ms -idle 100ms -logins 20 -members 100 -pairs 1,2 -chat 400ms -server "+server)...)
 			if err := run(t.Context(), &out, args); err != nil {
 				t.Fatal(err)
 			}

@@ -32,7 +32,10 @@ const (
 // for anything; the latter's delays are in the log.
 func TestSlowReaders(t *testing.T) {
 	for _, transport := range load.Transports() {
-		t.Run(transport, func(t *testing.T) { slowReaders(t, transport) })
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel() // which make slow forbids
+			slowReaders(t, transport)
+		})
 	}
 }
 
