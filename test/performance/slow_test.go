@@ -109,8 +109,8 @@ func (r *ring) tellStopped(stopped, flooded []int) {
 		for n := range caughtUp {
 			r.flooder.tell(r.t, "chat", u, n+1, bodyBytes)
 		}
+		r.flooder.mark(r.t)
 	}
-	r.flooder.mark(r.t)
 }
 
 // flood sends more to users than may wait for them, until the server has given each up.
@@ -152,6 +152,8 @@ func (p *person) mark(t *testing.T) {
 	}
 	select {
 	case <-p.marks:
+	case <-p.Ended():
+		t.Fatalf("%s: %v", p.JID, p.Err())
 	case <-time.After(time.Minute):
 		t.Fatal("no answer within a minute")
 	}
