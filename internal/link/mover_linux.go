@@ -117,7 +117,7 @@ func (l *lean) take() (more, empty bool) {
 	defer l.c.p.buffers.put(b)
 	n, err := l.try(l.raw.Read, read, b.b[:cap(b.b)])
 	if err == syscall.EAGAIN {
-		if d := l.due.Load(); d != nil && d.passed() {
+		if l.late() {
 			return l.c.received(nil, os.ErrDeadlineExceeded), false
 		}
 		return true, true
@@ -125,9 +125,17 @@ func (l *lean) take() (more, empty bool) {
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
-	// Less than there was room for is all there is, but for the end.
-	empty = n < cap(b.b) && !l.ending.Load()
-	return l.c.received(b.b[:n], err), empty
+	more = l.c.received(b.b[:n], err)
+	// Less than there was room for is all there is, but for the end. Of a deadline that
+	// passed meanwhile nothing else tells: one wake may stand for it and for bytes.
+	empty = n < cap(b.b) && !l.ending.Load() && !l.late()
+	return more, empty
+}
+
+// late reports whether the deadline has passed.
+func (l *lean) late() bool {
+	d := l.due.Load()
+	return d != nil && d.passed()
 }
 
 // over ends reading.
