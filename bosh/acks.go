@@ -74,7 +74,7 @@ func (w *window[R]) kept() (replies, bytes int) {
 	for i := range w.slots {
 		if s := &w.slots[i]; s.state == answered {
 			replies++
-			bytes += len(s.reply.body)
+			bytes += s.reply.size()
 		}
 	}
 	return replies, bytes
@@ -88,7 +88,7 @@ func (w *window[R]) undelivered(doubtful bool) []byte {
 	var all []byte
 	for i := range w.slots {
 		s := &w.slots[i]
-		if s.state == answered && (!s.sent || doubtful) && (w.acks || !s.known) {
+		if s.state == answered && s.reply.carries() && (!s.sent || doubtful) && (w.acks || !s.known) {
 			all = append(all, s.reply.stanzas()...)
 		}
 	}

@@ -56,6 +56,7 @@ func (s *session) arrive(r *request) {
 		s.serve()
 	case replayed:
 		s.give(r, rep)
+		s.rests(&rep)
 	case tooOld:
 		// The session goes on: what is so old may be a copy that lingered somewhere
 		// on the way.

@@ -67,20 +67,23 @@ type Handler struct {
 
 	mu       sync.Mutex // a leaf
 	sessions map[string]*session
-	serving  int           // POST requests
-	gzips    sync.Pool     // of *gzip.Writer
-	bodies   sync.Pool     // of *body
-	outputs  sync.Pool     // of *output
+	serving  int       // POST requests
+	gzips    sync.Pool // of *gzip.Writer
+	bodies   sync.Pool // of *body
+	outputs  sync.Pool // of *output
+	packer   packer
 	draining chan struct{} // made by Shutdown, closed when serving is 0 after that
 }
 
 // New returns a Handler for a server.
 func New(srv *server.Server, l server.Listener, c Config) *Handler {
-	return &Handler{
+	h := &Handler{
 		srv: srv, listener: l, cfg: c, sessions: make(map[string]*session),
 		// Whatever never happened was long ago.
 		epoch: time.Now().Add(-1000 * time.Hour), heads: heads(),
 	}
+	h.packer.now = h.now
+	return h
 }
 
 // now is the time that sessions count by.

@@ -119,6 +119,7 @@ type session struct {
 	late      []byte  // came too late for the last word
 	back      []byte  // goes back
 	giving    bool    // somebody hands it back
+	packs     bool    // packer knows the session
 	told      bool    // the client knows of the end
 	returned  bool    // what the replies carried went back
 	fate      string  // condition of an end that this side brings about
@@ -201,6 +202,7 @@ func (s *session) reply(rid int64, rep reply, carries bool) {
 	if who, ok := s.win.answer(rid, rep, emptyReply()); ok {
 		s.give(who, rep)
 	}
+	s.rests(&rep)
 	s.bound()
 }
 

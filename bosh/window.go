@@ -27,15 +27,18 @@ const maxRepeats = 64
 
 // reply is the answer to one request.
 type reply struct {
-	body     []byte
+	body     []byte        // see text
 	at       time.Duration // when it was made, see Handler.now
-	from, to int32         // where in body the stanzas are
+	from, to int32         // where in the text the stanzas are
+	packed   int32         // how long the text is when body is a compressed one, or 0
 	status   int16
 	whole    bool // the stanzas cannot go without the rest of the body
 	last     bool // it says that the session is over
 }
 
-func (r *reply) stanzas() []byte { return r.body[r.from:r.to] }
+func (r *reply) stanzas() []byte { return r.text()[r.from:r.to] }
+
+func (r *reply) carries() bool { return r.from < r.to }
 
 // slotState is how far a request has come.
 type slotState uint8
@@ -162,6 +165,7 @@ func (w *window[R]) again(s *slot[R], who R) (v verdict, old R, rep reply) {
 	}
 	if s.state == answered {
 		w.writers = append(w.writers, recipient[R]{s.rid, who})
+		s.reply.body, s.reply.packed = s.reply.text(), 0 // it may come again
 		return replayed, old, s.reply
 	}
 	if !s.gone {
@@ -282,7 +286,7 @@ func (w *window[R]) writing() (yes, stanzas bool) {
 	}
 	for i := range w.slots {
 		s := &w.slots[i]
-		stanzas = stanzas || len(s.reply.stanzas()) > 0 && w.isNew(s)
+		stanzas = stanzas || s.reply.carries() && w.isNew(s)
 	}
 	return true, stanzas
 }
@@ -341,11 +345,11 @@ func (w *window[R]) lost(rid int64, who R) (back []byte) {
 	if !w.written(rid, who) {
 		return nil
 	}
-	if s.sent || w.isWritten(rid) || s.reply.whole || len(s.reply.stanzas()) == 0 {
+	if s.sent || w.isWritten(rid) || s.reply.whole || !s.reply.carries() {
 		return nil
 	}
 	for i := range w.slots {
-		if o := &w.slots[i]; o.rid > rid && o.state == answered && len(o.reply.stanzas()) > 0 {
+		if o := &w.slots[i]; o.rid > rid && o.state == answered && o.reply.carries() {
 			return nil
 		}
 	}
