@@ -190,6 +190,12 @@ func parsePrecis(s string) (JID, error) {
 			}
 		}
 	}
+	if !plainDomain(domain) {
+		// Right-to-left letters come of some symbols, whose rules were not looked at.
+		if again, err := mellium.Parse(domain); err != nil || again.Domainpart() != domain {
+			return JID{}, fmt.Errorf("%w: the domain %q is none when it is prepared", ErrMalformed, domain)
+		}
+	}
 	bare := domain
 	at := 0
 	if l := m.Localpart(); l != "" {
