@@ -26,8 +26,8 @@ var kinds = [...]string{"message", "presence", "iq"}
 // String is the element's name.
 func (k Kind) String() string { return kinds[k] }
 
-// Stanza is a stanza from a client on its way. It lasts as long as the turn; what
-// is kept must be copied.
+// Stanza is a stanza from a client on its way. It lasts until its handler returns: the
+// turn's next one takes its place. What is kept must be copied.
 type Stanza struct {
 	Batch *Batch
 	// Session is the sender's; nil for a stanza from another node, which no handler
