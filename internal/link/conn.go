@@ -182,6 +182,7 @@ func (c *Conn) Close(final []byte, linger time.Duration) {
 func (c *Conn) Cut() {
 	c.out.mu.Lock()
 	detached := c.out.detached
+	c.out.cut = !detached // from now on nobody can take it over
 	c.out.mu.Unlock()
 	if !detached {
 		closeConn(c.nc)

@@ -191,6 +191,65 @@ func TestCloseBeforeHandshake(t *testing.T) {
 	wait(t, s.ended)
 }
 
+// A connection that cannot be watched any more leaves nothing behind that others would
+// share when it is taken over: they get all of their bytes.
+func TestDetachUnwatched(t *testing.T) {
+	p, connect := plain(t, limits)
+	taken := make(chan *link.Detached, 1)
+	s := newServer(func(s *server, data string) { taken <- detach(t, s, data) })
+	s.Init(p, closedTCP(t), s)
+	s.Start([]byte("early"))
+	wait(t, taken)
+	var clients []net.Conn
+	for range 4 {
+		clients = append(clients, connect(newServer(echo(t))))
+	}
+	for range 2 {
+		for _, c := range clients {
+			say(t, c, "hello")
+			expect(t, c, "<hello>")
+		}
+	}
+	for _, c := range clients {
+		c.Close()
+	}
+}
+
+// closedTCP is a connection that was closed.
+func closedTCP(t *testing.T) net.Conn {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	return nc
+}
+
+// Who has cut a connection closes it, and not that of whoever takes it over.
+func TestDetachAfterCut(t *testing.T) {
+	every(t, limits, func(t *testing.T, _ *link.Pool, connect func(*server) net.Conn) {
+		taken := make(chan bool, 1)
+		s := newServer(func(s *server, data string) {
+			s.Cut()
+			_, ok := s.Detach([]byte(data))
+			taken <- ok
+		})
+		c := connect(s)
+		say(t, c, "x")
+		if wait(t, taken) {
+			t.Error("somebody has a connection that was cut")
+		}
+		wait(t, s.errs)
+		wait(t, s.ended)
+		c.Close()
+	})
+}
+
 // detach takes the connection of s away.
 func detach(t *testing.T, s *server, data string) *link.Detached {
 	d, ok := s.Detach([]byte(data))

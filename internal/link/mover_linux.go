@@ -141,9 +141,7 @@ func (l *lean) late() bool {
 // over ends reading.
 func (l *lean) over() {
 	l.calm()
-	if l.err == nil && !l.c.out.detached {
-		l.c.p.poller.forget(l)
-	}
+	l.c.p.poller.forget(l)
 }
 
 // leave implements mover.

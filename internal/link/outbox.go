@@ -20,6 +20,7 @@ type outbox struct {
 	news     bool // something was queued since Sent was told
 	closed   bool // by Close: what is queued is the last
 	failed   bool // nothing can be written any more
+	cut      bool // the connection is closed, or about to be
 	shaking  bool // a TLS handshake has the pen
 	detached bool // somebody else has the connection; set by the reading side
 	sealing  bool // the pen seals
@@ -36,7 +37,7 @@ const earlyBytes = 32 << 10
 const strayBytes = 16 << 10
 
 // down reports whether what is queued now goes nowhere. The caller has the lock.
-func (o *outbox) down() bool { return o.closed || o.failed }
+func (o *outbox) down() bool { return o.closed || o.failed || o.cut }
 
 // queueLocked queues the parts. The caller has the lock.
 func (c *Conn) queueLocked(parts ...[]byte) {

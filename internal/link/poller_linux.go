@@ -106,10 +106,14 @@ func (p *poller) watch(l *lean) error {
 	return err
 }
 
-// forget ends watch. A descriptor that stays open has to be taken out, too.
+// forget ends watch, if that was not done before: the number is another's then. A
+// descriptor that stays open has to be taken out, too.
 func (p *poller) forget(l *lean) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.watched[l.number] != l {
+		return
+	}
 	p.watched[l.number] = nil
 	p.uses[l.number]++
 	p.free = append(p.free, l.number)
