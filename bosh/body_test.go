@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"rollcall/conf"
 	"rollcall/internal/xmlscan"
@@ -172,6 +173,7 @@ func FuzzBody(f *testing.F) {
 		"<b:body rid='12' xmlns:b='http://jabber.org/protocol/httpbind' xmlns='jabber:client' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'><iq/> </b:body>",
 		"<body xmlns='http://jabber.org/protocol/httpbind' rid='5'><![CDATA[]]></body>",
 		"<body xmlns='http://jabber.org/protocol/httpbind' rid='6' sid='&lt;&#x20;\r\n\t&#10;&apos;' to=\"é'\" xml:lang='de' v:version='&quot;' xmlns:v='urn:xmpp:xbosh'/>",
+		"<body xmOnkԙs='a' xmlns='http://jabber.org/protocol/httpbind' rid='7'><iq/></body>",
 	} {
 		f.Add([]byte(s))
 	}
@@ -191,13 +193,14 @@ func FuzzBody(f *testing.F) {
 			t.Errorf("rid %d", b.rid)
 		}
 		sameAttributes(t, raw, b)
-		if got := elementsOf(t, b); len(got) != countChildren(t, raw) {
-			t.Errorf("%d elements of %d: %q", len(got), countChildren(t, raw), got)
+		if got, want := elementsOf(t, b), countChildren(t, raw); want >= 0 && len(got) != want {
+			t.Errorf("%d elements of %d: %q", len(got), want, got)
 		}
 	})
 }
 
-// countChildren counts the elements right below the root.
+// countChildren counts the elements right below the root, or says -1 where encoding/xml
+// knows the names of the fourth edition of XML 1.0 only, which the fifth widens.
 func countChildren(t *testing.T, raw []byte) (n int) {
 	raw, err := skipDeclaration(raw)
 	if err != nil {
@@ -208,6 +211,9 @@ func countChildren(t *testing.T, raw []byte) (n int) {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
 			return n
+		}
+		if err != nil && strings.Contains(err.Error(), "invalid XML name") && !isASCII(raw) {
+			return -1
 		}
 		if err != nil {
 			t.Fatalf("encoding/xml refuses: %v", err)
@@ -222,6 +228,10 @@ func countChildren(t *testing.T, raw []byte) (n int) {
 			depth--
 		}
 	}
+}
+
+func isASCII(raw []byte) bool {
+	return !bytes.ContainsFunc(raw, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 // parseBody parses what a client posted.
