@@ -44,7 +44,8 @@ func (p Proxies) Client(r *http.Request) (remote string, secure bool) {
 			break
 		}
 	}
-	return remote, secure
+	// Who keeps the address does not keep whatever else the client put into the header.
+	return strings.Clone(remote), secure
 }
 
 // ErrHost says that a request names no host that could be its server's.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 func proxies() Proxies {
@@ -48,6 +49,18 @@ func TestClient(t *testing.T) {
 		if remote != c.remote || secure != c.secure {
 			t.Errorf("%s: %s %v, want %s %v", c.name, remote, secure, c.remote, c.secure)
 		}
+	}
+}
+
+// The address is kept as long as a session, and the header is as long as the client wants.
+func TestClientIsNoPartOfTheHeader(t *testing.T) {
+	said := strings.Repeat("made up, ", 1000) + "203.0.113.5"
+	remote, _ := proxies().Client(request("10.1.2.3:1000", "h", http.Header{"X-Forwarded-For": {said}}, false))
+	if remote != "203.0.113.5" {
+		t.Fatal(remote)
+	}
+	if unsafe.StringData(remote) == unsafe.StringData(said[len(said)-len(remote):]) {
+		t.Error("all of the header is kept")
 	}
 }
 
