@@ -35,29 +35,6 @@ func (w *window[R]) goesOn(empty bool) {
 		s := &w.slots[i]
 		s.known = s.known || s.state == answered && (s.sent || empty && w.hold <= 1)
 	}
-	w.outgrow()
-}
-
-// got reports whether the client has got the reply, as it seems.
-func (s *slot[R]) got() bool { return s.state == answered && s.sent && s.known }
-
-// outgrow forgets the replies that the client must have got: it would not have sent its
-// latest request before, as it may have no more in flight than are remembered anyway
-// (XEP-0124 section 14.3 counts replies, not what is in flight). A session that was told
-// the presence of 50 others keeps 2.5 KB less.
-func (w *window[R]) outgrow() {
-	if w.acks || len(w.slots) == 0 {
-		return
-	}
-	latest := w.slots[len(w.slots)-1].rid
-	if s := &w.slots[0]; !s.got() || s.rid > latest-int64(w.requests) {
-		return
-	}
-	stop := false
-	w.forget(func(s *slot[R]) bool {
-		stop = stop || !s.got() || s.rid > latest-int64(w.requests) || w.isWritten(s.rid)
-		return !stop
-	})
 }
 
 // missing is when the reply to a request was made that the client has not got, if

@@ -268,29 +268,3 @@ func TestHeldCopiesAreSmall(t *testing.T) {
 		bob.ExpectNothing()
 	})
 }
-
-// TestB14ForgetsWhatWasGot: a client with two requests at the server at most has got the
-// reply to the one before them. Idle sessions need not keep it.
-func TestB14ForgetsWhatWasGot(t *testing.T) {
-	inBubble(t, func(r *rig) {
-		bob := r.srv.Online("bob/x")
-		c, poll := r.online("alice")
-		bob.Send(message("alice@example.com", "1"))
-		r.expectMessages(poll.now(), "1")
-		poll = c.send("", "")
-		poll.held()
-		bob.Send(message("alice@example.com", "2"))
-		r.expectMessages(poll.now(), "2")
-		poll = c.send("", "")
-		poll.held()
-		r.expectMessages(c.at(c.rid-1, "", "").now(), "2")
-		r.expectEnd(c.at(c.rid-2, "", "").now(), itemNotFound)
-		poll.held()
-		s := r.h.find([]byte(c.sid))
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n, _ := s.win.kept(); n != 1 {
-			t.Errorf("%d replies are kept", n)
-		}
-	})
-}

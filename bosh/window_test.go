@@ -136,3 +136,31 @@ func play(w *window[string], step string) string {
 	}
 	return words[0] + " " + v.String()
 }
+
+// A client may have one request more in flight than agreed upon when it pauses or ends
+// the session (XEP-0124 section 11): that does not say that
+// the reply two before came. It is one of the latest (section 14.3), and still there for a
+// repeat.
+func TestB24OneMoreDoesNotProveAnything(t *testing.T) {
+	for _, more := range []string{"12+ process", "12+ early"} {
+		w := newWindow[string](10, 2, 1)
+		steps := []string{"10 process", "take 10", "done 10", "11 process", "take 11", "done 11", "say 10 x: 10", "wrote 10"}
+		if more == "12+ early" { // and 11 comes after it
+			steps = []string{"10 process", "take 10", "done 10", "say 10 x: 10", "wrote 10", more, "11 process"}
+		} else {
+			steps = append(steps, more)
+		}
+		for _, step := range steps {
+			if got := play(&w, step); got != step {
+				t.Fatalf("%q went %q", step, got)
+			}
+			switch step {
+			case "11 process", "12+ process", "12+ early":
+				w.goesOn(false)
+			}
+		}
+		if got := play(&w, "10b replayed x"); got != "10b replayed x" {
+			t.Errorf("%s: %s", more, got)
+		}
+	}
+}
