@@ -94,7 +94,8 @@ func errorReply() reply {
 	return r
 }
 
-// payloadReply makes a reply of the very size: it is kept for a while.
+// payloadReply makes a reply of the very size, as it is kept for a while; those that
+// need a prefix are few.
 func payloadReply(attrs, stanzas []byte) reply {
 	if len(attrs)+len(stanzas) == 0 {
 		return emptyReply()
@@ -102,9 +103,6 @@ func payloadReply(attrs, stanzas []byte) reply {
 	size := len(bodyStart) + len(attrs) + len("/>")
 	if len(stanzas) > 0 {
 		size += len(stanzas) + len(bodyEnd) - 1
-		if needsStream(stanzas) {
-			size += len(streamSpace)
-		}
 	}
 	r := reply{body: make([]byte, 0, size)}
 	r.body = append(r.body, bodyStart...)
