@@ -15,6 +15,7 @@ import (
 type lean struct {
 	c      *Conn
 	raw    syscall.RawConn
+	begins bool  // something has to be done before the first byte is read
 	err    error // of start
 	state  atomic.Uint32
 	ending atomic.Bool // the peer has ended its side, or the connection is broken
@@ -57,8 +58,9 @@ func (p *Pool) watcher() *poller {
 
 // start implements mover.
 func (l *lean) start() {
+	l.begins = l.c.hasBeginning()
 	l.err = l.c.p.poller.watch(l)
-	if l.err == nil && !l.c.hasBeginning() && l.rest() {
+	if l.err == nil && !l.begins && l.rest() {
 		return
 	}
 	l.c.p.workers.Run(l)
@@ -91,12 +93,13 @@ func (l *lean) rest() bool {
 
 // Work implements workers.Job: it takes what arrived.
 func (l *lean) Work() {
-	for first := true; ; first = false {
+	for {
 		more, empty := true, false
 		switch {
 		case l.err != nil:
 			more = l.c.received(nil, l.err)
-		case first && l.c.hasBeginning():
+		case l.begins:
+			l.begins = false
 			more = l.c.received(nil, nil)
 		default:
 			more, empty = l.take()
