@@ -41,9 +41,6 @@ func Parse(s string) (JID, error) {
 	return parsePrecis(s)
 }
 
-// ParseBytes is Parse for bytes that the caller goes on using.
-func ParseBytes(b []byte) (JID, error) { return Parse(string(b)) }
-
 // New assembles an address from parts; local and resource may be empty.
 func New(local, domain, resource string) (JID, error) {
 	if domain == "" || strings.ContainsAny(domain, "@/") || strings.ContainsAny(local, "@/") {

@@ -273,16 +273,6 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// Output is what the running process has said so far.
-func (s *Server) Output() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.proc == nil {
-		return ""
-	}
-	return s.proc.out.String()
-}
-
 // Client is a client with full rights that the end of the test closes.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
