@@ -196,10 +196,9 @@ func TestOpenCleansUpInTime(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	c := config(t, s, "a")
-	c.Timeout = 100 * time.Millisecond
+	c.Timeout = 300 * time.Millisecond
 	writer := s.Client(t)
 	c.Log = slog.New(slog.DiscardHandler)
-	opened := make(chan error, 1)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -215,21 +214,22 @@ func TestOpenCleansUpInTime(t *testing.T) {
 			}
 		}
 	}()
+	opened := make(chan *redis.Store, 1)
 	go func() {
 		store, err := redis.Open(context.Background(), c)
-		if err == nil {
-			err = store.Close(context.Background())
+		if err != nil {
+			t.Error(err)
 		}
-		opened <- err
+		opened <- store
 	}()
 	<-stopped
 	begun := time.Now()
 	redistest.Until(t, "commands have failed", func() bool { return time.Since(begun) > 3*c.Timeout })
 	s.Resume()
 	select {
-	case err := <-opened:
-		if err != nil {
-			t.Error(err)
+	case store := <-opened:
+		if store != nil {
+			closeStore(t, store)
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("Open does not return")
