@@ -67,6 +67,8 @@ type TCPListener struct {
 	TLS             TLSMode `yaml:"tls" enum:"starttls direct none"`
 	RequireTLS      bool    `yaml:"require_tls"`       // no SASL before TLS
 	PlainWithoutTLS bool    `yaml:"plain_without_tls"` // offer SASL PLAIN on an unencrypted stream
+	LegacyAuth      bool    `yaml:"legacy_auth"`       // XEP-0078
+	Bench           bool    `yaml:"bench"`             // for load generators
 	AllowInsecure   bool    `yaml:"allow_insecure"`
 }
 
@@ -76,10 +78,11 @@ type HTTPListener struct {
 	Address         string  `yaml:"address"`
 	TLS             TLSMode `yaml:"tls" enum:"direct none"`
 	PlainWithoutTLS bool    `yaml:"plain_without_tls"`
+	LegacyAuth      bool    `yaml:"legacy_auth"` // XEP-0078
 	AllowInsecure   bool    `yaml:"allow_insecure"`
 	BOSH            bool    `yaml:"bosh"`      // at /http-bind
 	WebSocket       bool    `yaml:"websocket"` // at /xmpp-websocket
-	Bench           bool    `yaml:"bench"`     // WebSocket as load generators speak it
+	Bench           bool    `yaml:"bench"`     // for load generators
 	Prebind         bool    `yaml:"prebind"`   // POST /prebind
 	HostMeta        bool    `yaml:"host_meta"` // XEP-0156
 	// PublicURL is the scheme and host that clients use, without a path and in

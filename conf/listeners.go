@@ -151,6 +151,9 @@ func (ls *listeners) tcp(path string, l *TCPListener) {
 	if l.PlainWithoutTLS && exposed && !l.AllowInsecure {
 		ls.add(path+".plain_without_tls", "would let passwords travel in the clear, and %s can be reached from other machines: remove it, bind to 127.0.0.1, or say allow_insecure: true", quote(l.Address))
 	}
+	if l.Bench && exposed && !l.AllowInsecure {
+		ls.add(path+".bench", "would keep clients that are dead, and %s can be reached from other machines: remove it, bind to 127.0.0.1, or say allow_insecure: true", quote(l.Address))
+	}
 }
 
 func (ls *listeners) http(path string, l *HTTPListener) {
@@ -189,10 +192,7 @@ func (ls *listeners) served(path string, l *HTTPListener, exposed bool) {
 	if l.Prebind && !l.BOSH {
 		ls.add(path+".prebind", "what is prebound is a BOSH session: say bosh: true, or remove it")
 	}
-	switch {
-	case l.Bench && !l.WebSocket:
-		ls.add(path+".bench", "has no effect without websocket: true: remove it")
-	case l.Bench && exposed && !l.AllowInsecure:
+	if l.Bench && exposed && !l.AllowInsecure {
 		ls.add(path+".bench", "would let clients in that break the protocol, without finding out which are dead, and %s can be reached from other machines: remove it, bind to 127.0.0.1, or say allow_insecure: true", quote(l.Address))
 	}
 	if l.PublicURL == "" {

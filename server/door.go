@@ -74,6 +74,8 @@ type Listener struct {
 	RequireTLS bool
 	// PlainWithoutTLS offers PLAIN on a connection that is not secure.
 	PlainWithoutTLS bool
+	// LegacyAuth lets clients log in as XEP-0078 says.
+	LegacyAuth bool
 	// AdvertiseSession lists the legacy session request of RFC 3921 among the
 	// features. It is answered in any case.
 	AdvertiseSession bool

@@ -196,7 +196,10 @@ func (a *App) listenTCP(l conf.TCPListener) error {
 		return err
 	}
 	tc := tcp.Config{
-		Listener: server.Listener{RequireTLS: l.RequireTLS, PlainWithoutTLS: l.PlainWithoutTLS, AdvertiseSession: true},
+		Listener: server.Listener{
+			RequireTLS: l.RequireTLS, PlainWithoutTLS: l.PlainWithoutTLS, LegacyAuth: l.LegacyAuth,
+			AdvertiseSession: true, NoPings: l.Bench,
+		},
 		Direct:   l.TLS == conf.TLSDirect, Limits: a.o.Config.Limits, Log: a.o.Log,
 	}
 	switch l.TLS {

@@ -80,11 +80,16 @@ func (a *App) listenHTTP(l conf.HTTPListener) error {
 	return nil
 }
 
+// httpListener is what holds for the sessions of a listener.
+func httpListener(l conf.HTTPListener) server.Listener {
+	return server.Listener{PlainWithoutTLS: l.PlainWithoutTLS, LegacyAuth: l.LegacyAuth, NoPings: l.Bench}
+}
+
 // serveBOSH serves BOSH, and what leads there.
 func (a *App) serveBOSH(mux *http.ServeMux, l conf.HTTPListener, proxies []netip.Prefix) (*bosh.Handler, error) {
 	c := a.o.Config
 	b := c.BOSH
-	door := bosh.New(a.srv, server.Listener{PlainWithoutTLS: l.PlainWithoutTLS}, bosh.Config{
+	door := bosh.New(a.srv, httpListener(l), bosh.Config{
 		Wait: b.Wait, Inactivity: b.Inactivity, MaxPause: b.MaxPause, Polling: b.Polling,
 		Hold: b.Hold, Requests: b.Requests, Coalesce: b.Coalesce, Gzip: b.Compression, Origins: b.Origins,
 		TrustedProxies: proxies, Limits: c.Limits, Log: a.o.Log,
@@ -105,7 +110,7 @@ func (a *App) serveBOSH(mux *http.ServeMux, l conf.HTTPListener, proxies []netip
 func (a *App) serveWebSocket(mux *http.ServeMux, l conf.HTTPListener, proxies []netip.Prefix) *websocket.Acceptor {
 	c := a.o.Config
 	w := c.WebSocket
-	acceptor := websocket.New(a.srv, server.Listener{PlainWithoutTLS: l.PlainWithoutTLS}, websocket.Config{
+	acceptor := websocket.New(a.srv, httpListener(l), websocket.Config{
 		Origins: w.Origins, TrustedProxies: proxies, PingInterval: w.PingInterval, PingTimeout: w.PingTimeout,
 		SeeOtherURI: w.SeeOtherURI, Compression: w.Compression, Bench: l.Bench, Limits: c.Limits, Log: a.o.Log,
 	})
