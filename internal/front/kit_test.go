@@ -11,6 +11,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +97,17 @@ func (h *house) Serve(x *front.Exchange, request *front.Request) {
 func (r *held) reply(body string) {
 	r.Reply(http.StatusOK, []front.Field{{Name: "Content-Type", Value: "text/plain"}}, []byte(body))
 	go r.Send() // whose Done may wait here
+}
+
+// untilAttached waits until reply does not keep the connection from reading, however
+// long Done takes.
+func (r *held) untilAttached(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !r.Attached(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the request is not read")
+		}
+	}
 }
 
 func (h *house) next() *held {
