@@ -68,22 +68,6 @@ type StreamHeader struct {
 	Version string // "1.0"; empty when the client gave none
 }
 
-// Listener says what holds for the sessions of one listener.
-type Listener struct {
-	// RequireTLS refuses authentication on a connection that is not secure.
-	RequireTLS bool
-	// PlainWithoutTLS offers PLAIN on a connection that is not secure.
-	PlainWithoutTLS bool
-	// LegacyAuth lets clients log in as XEP-0078 says.
-	LegacyAuth bool
-	// AdvertiseSession lists the legacy session request of RFC 3921 among the
-	// features. It is answered in any case.
-	AdvertiseSession bool
-	// NoPings is for clients that do not answer when they are asked whether they are
-	// still there, such as load generators.
-	NoPings bool
-}
-
 // Outcome tells a transport what to expect after an element.
 type Outcome int
 

@@ -41,10 +41,10 @@ func (s *Session) state() state {
 	if s.transport.Info().Secure {
 		st |= secure | authAllowed | plainAllowed
 	}
-	if !s.listener.RequireTLS {
+	if s.traits&requireTLS == 0 {
 		st |= authAllowed
 	}
-	if s.listener.PlainWithoutTLS {
+	if s.traits&plainWithoutTLS != 0 {
 		st |= plainAllowed
 	}
 	if x, ok := s.transport.(TLSStarter); ok && x.CanStartTLS() {
@@ -53,7 +53,7 @@ func (s *Session) state() state {
 	if !s.jid.IsZero() {
 		st |= authenticated
 	}
-	if s.listener.AdvertiseSession {
+	if s.traits&advertiseSession != 0 {
 		st |= legacySession
 	}
 	return st
@@ -73,7 +73,7 @@ func (s *Session) appendFeatures(dst []byte) []byte {
 
 func appendStartTLS(s *Session, _ state, dst []byte) []byte {
 	dst = append(dst, "<starttls xmlns='"+ns.TLS+"'>"...)
-	if s.listener.RequireTLS {
+	if s.traits&requireTLS != 0 {
 		dst = append(dst, "<required/>"...)
 	}
 	return append(dst, "</starttls>"...)

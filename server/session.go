@@ -46,7 +46,7 @@ type Session struct {
 	// What is small stands together.
 	kicked    atomic.Bool
 	lull      lull
-	listener  Listener
+	traits    traits // of the listener
 	phase     phase
 	ended     bool      // the last hook has run; see endings
 	announced announced // to other nodes
@@ -56,7 +56,7 @@ type Session struct {
 // has the login time to bind a resource.
 func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	s := &Session{
-		srv: srv, transport: t, listener: *l,
+		srv: srv, transport: t, traits: l.traits(),
 		conn: srv.nextConn(),
 		neg:  new(negotiation),
 	}
@@ -93,9 +93,6 @@ func (s *Session) Presence() *Presence { return s.presence.Load() }
 
 // Info describes the connection.
 func (s *Session) Info() Info { return s.transport.Info() }
-
-// Pingable reports whether the client may be asked whether it is still there.
-func (s *Session) Pingable() bool { return !s.listener.NoPings }
 
 // Touch notes a sign of life from the client.
 func (s *Session) Touch() { s.seen.Store(int64(time.Since(s.srv.made))) }
