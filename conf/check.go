@@ -18,6 +18,7 @@ func check(c *Config, r *report) {
 	checkPaths(c, r)
 	checkListeners(c, r)
 	checkLimits(c, r)
+	checkStreamManagement(c, r)
 	checkBOSH(c, r)
 	checkWebSocket(c, r)
 	checkRedis(c, r)
@@ -145,6 +146,31 @@ func checkLimits(c *Config, r *report) {
 	if l.OutboxBytes < l.StanzaBytes && !r.bad["limits.stanza_bytes"] {
 		r.add("limits.outbox_bytes", "%v cannot hold one stanza of the permitted size: at least limits.stanza_bytes, which is %v", l.OutboxBytes, l.StanzaBytes)
 	}
+}
+
+func checkStreamManagement(c *Config, r *report) {
+	const at = "stream_management."
+	m := &c.StreamManagement
+	switch {
+	case m.Max == 0:
+	case m.Max%time.Second != 0:
+		r.add(at+"max", "%s is no number of whole seconds, which is all that XEP-0198 can say", show(m.Max))
+	default:
+		between(r, at+"max", m.Max, 10*time.Second, 24*time.Hour)
+	}
+	if m.AwayAfter != 0 {
+		between(r, at+"away_after", m.AwayAfter, time.Second, 24*time.Hour)
+	}
+	between(r, at+"queue", m.Queue, 10, 1_000_000)
+	between(r, at+"queue_bytes", m.QueueBytes, 10000, GiB)
+	if len(m.Probes) == 0 || len(m.Probes) > 16 {
+		r.add(at+"probes", "between 1 and 16 times are needed")
+	}
+	for i, p := range m.Probes {
+		between(r, fmt.Sprintf("%sprobes[%d]", at, i), p, time.Second, 10*time.Minute)
+	}
+	between(r, at+"ack_delay", m.AckDelay, 0, 10*time.Second)
+	between(r, at+"detached", m.Detached, 1, 10000)
 }
 
 func checkModules(c *Config, r *report) {

@@ -16,20 +16,21 @@ import (
 // Config is the whole tree. The yaml tags are the keys of the file, the enum tags
 // the values that a key may have.
 type Config struct {
-	Hosts     []string  `yaml:"hosts"`    // virtual hosts, canonical domains (RFC 7622), at least one
-	DataDir   string    `yaml:"data_dir"` // Load makes it relative to the file's folder
-	Log       Log       `yaml:"log"`
-	TLS       TLS       `yaml:"tls"`
-	Listen    Listen    `yaml:"listen"`
-	Auth      Auth      `yaml:"auth"`
-	Limits    Limits    `yaml:"limits"`
-	Session   Session   `yaml:"session"`
-	BOSH      BOSH      `yaml:"bosh"`
-	WebSocket WebSocket `yaml:"websocket"`
-	Storage   Storage   `yaml:"storage"`
-	Cluster   Cluster   `yaml:"cluster"`
-	Modules   Modules   `yaml:"modules"`
-	Memory    Memory    `yaml:"memory"`
+	Hosts            []string         `yaml:"hosts"`    // virtual hosts, canonical domains (RFC 7622), at least one
+	DataDir          string           `yaml:"data_dir"` // Load makes it relative to the file's folder
+	Log              Log              `yaml:"log"`
+	TLS              TLS              `yaml:"tls"`
+	Listen           Listen           `yaml:"listen"`
+	Auth             Auth             `yaml:"auth"`
+	Limits           Limits           `yaml:"limits"`
+	Session          Session          `yaml:"session"`
+	StreamManagement StreamManagement `yaml:"stream_management"`
+	BOSH             BOSH             `yaml:"bosh"`
+	WebSocket        WebSocket        `yaml:"websocket"`
+	Storage          Storage          `yaml:"storage"`
+	Cluster          Cluster          `yaml:"cluster"`
+	Modules          Modules          `yaml:"modules"`
+	Memory           Memory           `yaml:"memory"`
 }
 
 // Log says what is logged and how.
@@ -117,6 +118,25 @@ type Session struct {
 	ResourceConflict ResourceConflict `yaml:"resource_conflict" enum:"replace refuse rename"`
 	ShutdownTime     time.Duration    `yaml:"shutdown_time"`
 	Coalesce         time.Duration    `yaml:"coalesce"` // how long presence waits for more amid a storm of it; 0 for not
+}
+
+// StreamManagement is XEP-0198 over TCP and WebSocket.
+type StreamManagement struct {
+	Enabled   bool          `yaml:"enabled"`
+	Max       time.Duration `yaml:"max"`        // how long a session waits for its client to resume it; whole seconds, 0 for not
+	AwayAfter time.Duration `yaml:"away_after"` // of waiting, until it is shown away; 0 for never
+	// Queue and QueueBytes bound what was sent and not acknowledged, and what waits for
+	// the client to come back; of the bytes never more than three quarters of
+	// Limits.OutboxBytes.
+	Queue      int  `yaml:"queue"`
+	QueueBytes Size `yaml:"queue_bytes"`
+	// Probes are the times that a client has to answer a request for acknowledgement
+	// before it is asked again; after the last one it is taken for gone.
+	Probes []time.Duration `yaml:"probes"`
+	// AckDelay is how long an acknowledgement waits for the receivers to acknowledge
+	// first; 0 for not.
+	AckDelay time.Duration `yaml:"ack_delay"`
+	Detached int           `yaml:"detached"` // sessions of one account that wait for their clients
 }
 
 // BOSH holds the session parameters of XEP-0124 section 7.
@@ -306,6 +326,11 @@ func Default() *Config {
 			OutboxBytes: MiB, Directed: 1000, Resources: 32,
 		},
 		Session: Session{ResourceConflict: ConflictReplace, ShutdownTime: 10 * time.Second, Coalesce: 5 * time.Millisecond},
+		StreamManagement: StreamManagement{
+			Enabled: true, Max: 5 * time.Minute, AwayAfter: 30 * time.Second, Queue: 5000, QueueBytes: 768 * KiB,
+			Probes:   []time.Duration{5 * time.Second, 7 * time.Second, 11 * time.Second, 5 * time.Second},
+			AckDelay: 250 * time.Millisecond, Detached: 8,
+		},
 		BOSH: BOSH{
 			Wait: 55 * time.Second, Inactivity: 30 * time.Second, MaxPause: 120 * time.Second,
 			Hold: 1, Polling: 2 * time.Second, Coalesce: 20 * time.Millisecond, Origins: []string{"*"},
