@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -45,6 +46,12 @@ type Options struct {
 	Environment []string
 	// Limits are further entries of the section limits, as in "outbox_bytes: 64KiB".
 	Limits string
+	// Config, where set, makes the configuration instead, of a data folder and of a
+	// network such as "127.3.2.", on whose hosts 1 to 4 the server has to listen for TCP
+	// and HTTP clients, for metrics and for profiles, each on port 0.
+	Config func(dir, network string) string
+	// People are further users, with passwords of their own.
+	People iter.Seq2[storage.User, storage.Credentials]
 	// Log gets what the server says; nil for nobody.
 	Log io.Writer
 }
@@ -95,7 +102,11 @@ func (s *Server) start(ctx context.Context, program string, o Options) error {
 	// kernel's choice.
 	network := fmt.Sprintf("127.%d.%d.", 2+rand.IntN(250), rand.IntN(250))
 	config := filepath.Join(s.dir, "rollcall.yml")
-	if err := os.WriteFile(config, []byte(s.config(network, o)), 0o600); err != nil {
+	text := s.config(network, o)
+	if o.Config != nil {
+		text = o.Config(s.dir, network)
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
 	ready := filepath.Join(s.dir, "ready")
@@ -180,6 +191,11 @@ func (s *Server) fill(ctx context.Context, o Options) error {
 		records = append(records, storage.Record{User: &storage.UserRecord{
 			User: storage.User{ID: User(i)}, Credentials: &secret,
 		}})
+	}
+	if o.People != nil {
+		for u, c := range o.People {
+			records = append(records, storage.Record{User: &storage.UserRecord{User: u, Credentials: &c}})
+		}
 	}
 	for p := 0; o.Group > 1 && p*o.Group < o.Users; p++ {
 		r := &storage.ProjectRecord{Project: storage.Project{ID: fmt.Sprintf("p%06d", p)}}
