@@ -29,7 +29,6 @@ func TestNextWhileTold(t *testing.T) {
 		first := h.next()
 		release := make(chan struct{})
 		first.wait = release
-		first.untilAttached(t)
 		first.reply("one")
 		p.expect(http.StatusOK, "one")
 		p.send(post("second"))
