@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ const (
 // write is one caller's change on its way through the committer.
 type write struct {
 	do    func(*statements) error
+	lazy  bool          // see writeLazily
 	state atomic.Int32  // of queued, taken and abandoned
 	ran   chan struct{} // closed when do has returned
 	done  chan error    // gets the outcome; room for one
@@ -54,6 +56,7 @@ type committer struct {
 
 	keep       int // changes, keepRows but in tests
 	sincePrune int
+	lazy       bool // how the connection is set up now
 }
 
 func startCommitter(ctx context.Context, db *sql.DB, log *slog.Logger) (*committer, error) {
@@ -102,10 +105,21 @@ func (c *committer) announce() {
 // more: what it refers to is the caller's again. A do of many statements looks
 // at ctx between them.
 func (s *Store) write(ctx context.Context, do func(*statements) error) error {
+	return s.queue(ctx, &write{do: do})
+}
+
+// writeLazily is write for what may be undone when the machine, not the process, ends
+// before long: where nothing else waits to be written, it does without an fsync. The next
+// write makes it durable.
+func (s *Store) writeLazily(ctx context.Context, do func(*statements) error) error {
+	return s.queue(ctx, &write{do: do, lazy: true})
+}
+
+func (s *Store) queue(ctx context.Context, w *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w := &write{do: do, ran: make(chan struct{}), done: make(chan error, 1)}
+	w.ran, w.done = make(chan struct{}), make(chan error, 1)
 	select {
 	case s.commits.queue <- w:
 	case <-ctx.Done():
@@ -133,7 +147,7 @@ func (s *Store) write(ctx context.Context, do func(*statements) error) error {
 // outcome leaves the errors of package storage as they are: a write that was
 // refused was refused, even when ctx has ended since.
 func (s *Store) outcome(ctx context.Context, err error) error {
-	for _, kind := range []error{storage.ErrNotFound, storage.ErrExists, storage.ErrInvalid} {
+	for _, kind := range []error{storage.ErrNotFound, storage.ErrExists, storage.ErrInvalid, storage.ErrFull} {
 		if errors.Is(err, kind) {
 			return err
 		}
@@ -172,7 +186,7 @@ func (c *committer) fill(batch []*write) []*write {
 // commit runs the batch in one transaction and tells everybody the outcome.
 func (c *committer) commit(batch []*write) {
 	errs := make([]error, len(batch))
-	err := c.exec("BEGIN IMMEDIATE")
+	err := c.begin(batch)
 	for i, w := range batch {
 		if !w.state.CompareAndSwap(queued, taken) {
 			continue
@@ -200,6 +214,23 @@ func (c *committer) commit(batch []*write) {
 		}
 		w.done <- errs[i]
 	}
+}
+
+// begin starts a transaction, and sees to it that its end waits for the disk unless all of
+// the batch can do without.
+func (c *committer) begin(batch []*write) error {
+	lazy := !slices.ContainsFunc(batch, func(w *write) bool { return !w.lazy })
+	if lazy != c.lazy {
+		level := "FULL"
+		if lazy {
+			level = "NORMAL"
+		}
+		if err := c.exec("PRAGMA synchronous = " + level); err != nil {
+			return err
+		}
+		c.lazy = lazy
+	}
+	return c.exec("BEGIN IMMEDIATE")
 }
 
 // transactionError is what a write gets that did nothing wrong itself.

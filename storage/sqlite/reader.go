@@ -22,8 +22,8 @@ type readers struct {
 type reader struct {
 	conn       sqldriver.Conn
 	statements map[string]sqldriver.StmtQueryContext
-	args       [2]sqldriver.NamedValue
-	row        [6]sqldriver.Value
+	args       [3]sqldriver.NamedValue
+	row        [8]sqldriver.Value
 }
 
 // openReaders opens n connections that live as long as the store. What was opened is

@@ -14,7 +14,7 @@ const applicationID = 0x52434c4c
 
 // migrations are the steps from each schema version to the next; version 0 is
 // the empty file. Steps that were released are never changed: new ones follow.
-func migrations() []string { return []string{version1} }
+func migrations() []string { return []string{version1, version2} }
 
 // version1 holds users, projects and memberships. Triggers note the changes, so
 // that nothing that writes to the file can forget to. Every MemberRemoved comes
@@ -86,6 +86,68 @@ CREATE TRIGGER project_removed AFTER DELETE ON projects BEGIN
 END;
 CREATE TRIGGER project_changed AFTER UPDATE ON projects WHEN OLD.name <> NEW.name BEGIN
 	INSERT INTO changes (kind, project) VALUES ('project-changed', NEW.id);
+END;
+`
+
+// version2 holds what users own: messages that wait, roster items and documents. None of
+// it needs a row in users, since a write may be late; but whoever is removed leaves
+// nothing behind for another user of that id, and whoever is added finds nothing.
+//
+// kept_totals follows kept by triggers, so that no limit needs a look at all messages.
+const version2 = `
+CREATE TABLE kept (
+	seq INTEGER PRIMARY KEY,
+	user TEXT NOT NULL,
+	id TEXT NOT NULL,
+	at INTEGER NOT NULL,
+	data BLOB NOT NULL,
+	UNIQUE (user, id)
+) STRICT;
+CREATE TABLE kept_totals (
+	user TEXT PRIMARY KEY,
+	messages INTEGER NOT NULL,
+	bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER kept_added AFTER INSERT ON kept BEGIN
+	INSERT INTO kept_totals (user, messages, bytes) VALUES (NEW.user, 1, length(NEW.data))
+		ON CONFLICT (user) DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER kept_removed AFTER DELETE ON kept BEGIN
+	UPDATE kept_totals SET messages = messages - 1, bytes = bytes - length(OLD.data) WHERE user = OLD.user;
+	DELETE FROM kept_totals WHERE user = OLD.user AND messages = 0;
+END;
+
+CREATE TABLE roster (
+	user TEXT NOT NULL,
+	contact TEXT NOT NULL,
+	name TEXT NOT NULL,
+	in_groups TEXT NOT NULL, -- a JSON array
+	subscription INTEGER NOT NULL,
+	ask INTEGER NOT NULL,
+	approved INTEGER NOT NULL,
+	hidden INTEGER NOT NULL,
+	request BLOB,
+	PRIMARY KEY (user, contact)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE documents (
+	seq INTEGER PRIMARY KEY,
+	user TEXT NOT NULL,
+	key TEXT NOT NULL,
+	data BLOB NOT NULL,
+	UNIQUE (user, key)
+) STRICT;
+CREATE INDEX documents_by_key ON documents (key);
+
+CREATE TRIGGER user_forgotten AFTER DELETE ON users BEGIN
+	DELETE FROM kept WHERE user = OLD.id;
+	DELETE FROM roster WHERE user = OLD.id;
+	DELETE FROM documents WHERE user = OLD.id;
+END;
+CREATE TRIGGER user_begins AFTER INSERT ON users BEGIN
+	DELETE FROM kept WHERE user = NEW.id;
+	DELETE FROM roster WHERE user = NEW.id;
+	DELETE FROM documents WHERE user = NEW.id;
 END;
 `
 

@@ -57,6 +57,7 @@ type statements struct {
 	user, credentials, addUser, changeUser, removeUser, addKeys, removeKeys        *sql.Stmt
 	project, memberIDs, addProject, renameProject, removeProject, addMember, leave *sql.Stmt
 	forget                                                                         *sql.Stmt
+	own                                                                            ownStatements
 	all                                                                            []*sql.Stmt
 }
 
@@ -87,6 +88,7 @@ func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error)
 	p.add(&s.addMember, `INSERT INTO members (project, user) VALUES (?, ?) ON CONFLICT DO NOTHING`)
 	p.add(&s.leave, `DELETE FROM members WHERE project = ? AND user = ?`)
 	p.add(&s.forget, `DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ? AND at < unixepoch() - ?`)
+	s.own.prepare(&p)
 	s.all = p.all
 	if p.err != nil {
 		return nil, errors.Join(p.err, s.close())

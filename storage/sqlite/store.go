@@ -1,11 +1,12 @@
-// Package sqlite keeps users, projects and memberships in one SQLite file. It
+// Package sqlite keeps users, projects and memberships in one SQLite file, with
+// what users own: messages that wait, roster items, documents. It
 // is the embedded back end: the server and the command line may have the same
 // file open at the same time, and each sees what the other changes.
 //
 // Writes of all callers go through one goroutine that commits those waiting
 // together, so that many of them cost one fsync. A call that returned nil
 // survives a crash of the process and of the machine (WAL with synchronous
-// FULL).
+// FULL); only that messages were discarded may be undone by one of the machine.
 package sqlite
 
 import (
@@ -74,10 +75,13 @@ type Store struct {
 }
 
 var (
-	_ storage.Users    = (*Store)(nil)
-	_ storage.Projects = (*Store)(nil)
-	_ storage.Admin    = (*Store)(nil)
-	_ storage.Watcher  = (*Store)(nil)
+	_ storage.Users     = (*Store)(nil)
+	_ storage.Projects  = (*Store)(nil)
+	_ storage.Admin     = (*Store)(nil)
+	_ storage.Watcher   = (*Store)(nil)
+	_ storage.Spool     = (*Store)(nil)
+	_ storage.Rosters   = (*Store)(nil)
+	_ storage.Documents = (*Store)(nil)
 )
 
 // Open opens the file, creates it when it is missing and brings its tables up

@@ -40,6 +40,10 @@ type stores struct {
 	watcher   storage.Watcher
 	presence  storage.Presence
 	bus       storage.Bus // nil when the server is alone
+	// What users own is kept where users are.
+	spool     storage.Spool
+	rosters   storage.Rosters
+	documents storage.Documents
 
 	sqlite *sqlite.Store // nil unless users are there
 	mongo  *mongo.Store  // nil unless users are there
@@ -65,6 +69,7 @@ func (s *stores) openUsers(ctx context.Context, o Options, metrics prometheus.Re
 		return err
 	}
 	s.directory, s.watcher = s.sqlite, s.sqlite
+	s.spool, s.rosters, s.documents = s.sqlite, s.sqlite, s.sqlite
 	return nil
 }
 
