@@ -1,6 +1,9 @@
 package server
 
-import "rollcall/server/cluster"
+import (
+	"rollcall/internal/jid"
+	"rollcall/server/cluster"
+)
 
 // Batch gathers what is sent, to whomever, and hands it to the connections at
 // once. It is used by one goroutine. Hook events, stanzas and IQ requests carry
@@ -18,15 +21,20 @@ type Batch struct {
 // Send queues one encoded stanza, which is copied, for one connection. A
 // connection that takes too little is closed; one that is gone takes nothing.
 func (b *Batch) Send(s *Session, stanza []byte) {
-	b.queue(s, stanza)
+	b.queue(s, stanza, jid.JID{})
+	b.touch(s)
+}
+
+// touch has the session flushed.
+func (b *Batch) touch(s *Session) {
 	if n := len(b.dirty); n == 0 || b.dirty[n-1] != s {
 		b.dirty = append(b.dirty, s)
 	}
 }
 
-func (b *Batch) queue(s *Session, stanza []byte) {
+func (b *Batch) queue(s *Session, stanza []byte, from jid.JID) {
 	s.tap(TapOut, stanza)
-	if err := s.transport.Write(stanza); err != nil {
+	if err := s.write(stanza, from); err != nil {
 		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
 	}
 	b.sent++
@@ -35,8 +43,11 @@ func (b *Batch) queue(s *Session, stanza []byte) {
 // SendPresence queues a presence for one connection; extra is encoded XML that
 // goes in as the last child.
 func (b *Batch) SendPresence(s *Session, p *Presence, extra []byte) {
+	if !b.srv.passes(p.JID, s.jid) {
+		return
+	}
 	b.buf = p.AppendTo(b.buf[:0], s.jid, extra)
-	b.queue(s, b.buf)
+	b.queue(s, b.buf, p.JID)
 	if n := len(b.told); n == 0 || b.told[n-1] != s {
 		b.told = append(b.told, s)
 	}
@@ -49,7 +60,7 @@ func (b *Batch) Flush() {
 		b.sent = 0
 	}
 	for i, s := range b.dirty {
-		s.transport.Flush()
+		s.flush()
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]

@@ -2,6 +2,8 @@ package server
 
 import (
 	"log/slog"
+	"strconv"
+	"time"
 
 	"rollcall/internal/ns"
 )
@@ -23,17 +25,22 @@ const (
 	canStartTLS                     // the transport can turn to TLS
 	authenticated                   //
 	legacySession                   // the listener advertises RFC 3921 sessions
+	iqAuth                          // XEP-0078 can be used
 )
 
 var features = [...]feature{
 	{need: canStartTLS, forbid: secure | authenticated, append: appendStartTLS},
 	{need: authAllowed, forbid: authenticated, append: appendMechanisms},
+	{need: iqAuth, forbid: authenticated, append: func(_ *Session, _ state, dst []byte) []byte {
+		return append(dst, "<auth xmlns='"+ns.IQAuthOffer+"'/>"...)
+	}},
 	{need: authenticated, append: func(_ *Session, _ state, dst []byte) []byte {
 		return append(dst, "<bind xmlns='"+ns.Bind+"'/>"...)
 	}},
 	{need: authenticated | legacySession, append: func(_ *Session, _ state, dst []byte) []byte {
 		return append(dst, "<session xmlns='"+ns.Session+"'><optional/></session>"...)
 	}},
+	{append: appendLimits},
 }
 
 func (s *Session) state() state {
@@ -46,6 +53,9 @@ func (s *Session) state() state {
 	}
 	if s.traits&plainWithoutTLS != 0 {
 		st |= plainAllowed
+	}
+	if s.traits&legacyAuth != 0 && st&authAllowed != 0 && (st&plainAllowed != 0 || s.srv.cfg.Auth.Digests()) {
+		st |= iqAuth
 	}
 	if x, ok := s.transport.(TLSStarter); ok && x.CanStartTLS() {
 		st |= canStartTLS
@@ -68,6 +78,11 @@ func (s *Session) appendFeatures(dst []byte) []byte {
 			dst = f.append(s, st, dst)
 		}
 	}
+	phase := BeforeLogin
+	if st&authenticated != 0 {
+		phase = AfterLogin
+	}
+	dst = s.srv.offers.append(s, phase, dst)
 	return append(dst, "</stream:features>"...)
 }
 
@@ -91,6 +106,20 @@ func appendMechanisms(s *Session, st state, dst []byte) []byte {
 		dst = append(dst, "</mechanism>"...)
 	}
 	return append(dst, "</mechanisms>"...)
+}
+
+// appendLimits appends what the client may send next, and when it is asked whether it
+// is still there (XEP-0478).
+func appendLimits(s *Session, st state, dst []byte) []byte {
+	dst = append(dst, "<limits xmlns='"+ns.Limits+"'><max-bytes>"...)
+	dst = strconv.AppendInt(dst, int64(s.maxElement()), 10)
+	dst = append(dst, "</max-bytes>"...)
+	if idle := s.srv.cfg.Idle; idle > 0 && st&authenticated != 0 && s.Pingable() {
+		dst = append(dst, "<idle-seconds>"...)
+		dst = strconv.AppendInt(dst, int64(idle/time.Second), 10)
+		dst = append(dst, "</idle-seconds>"...)
+	}
+	return append(dst, "</limits>"...)
 }
 
 // informs reports whether the log takes lines of level info, which are garbage otherwise.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rollcall/internal/jid"
+	"rollcall/internal/xmlscan"
 )
 
 // The hooks' contract
@@ -28,6 +29,9 @@ import (
 //     connection, available or unavailable; never for a connection that is gone.
 //   - remove_connection: exactly once per bound connection, after it left the
 //     registry, whatever the reason of its end.
+//   - message, routed, nobody: before a client's message is routed, after that, and when
+//     no connection took it (messages.go).
+//   - answer: an iq result or error that is for the server itself.
 
 // UserAvailable is the event of user_available.
 type UserAvailable struct {
@@ -78,6 +82,7 @@ type Subscription struct {
 	From     *Session
 	To       jid.JID // bare
 	Type     string
+	Element  *xmlscan.Element // lasts until the handler returns
 	Answered bool
 }
 
@@ -89,6 +94,10 @@ type hooks struct {
 	probe            Hook[Probe]
 	subscription     Hook[Subscription]
 	directoryChanged Hook[DirectoryChange]
+	message          Hook[MessageEvent]
+	routed           Hook[Routed]
+	nobody           Hook[Nobody]
+	answer           Hook[Answer]
 }
 
 func (h *hooks) name() {
@@ -98,6 +107,10 @@ func (h *hooks) name() {
 	h.probe.name = "probe"
 	h.subscription.name = "subscription"
 	h.directoryChanged.name = "directory_changed"
+	h.message.name = "message"
+	h.routed.name = "routed"
+	h.nobody.name = "nobody"
+	h.answer.name = "answer"
 }
 
 // Hook is an ordered list of handlers of events E.
@@ -137,6 +150,12 @@ func (h *Hook[E]) change(f func([]*handler[E]) []*handler[E]) {
 	}
 	list = f(list)
 	h.handlers.Store(&list)
+}
+
+// any reports whether somebody wants to know: where an event costs something.
+func (h *Hook[E]) any() bool {
+	list := h.handlers.Load()
+	return list != nil && len(*list) > 0
 }
 
 // fire runs the handlers that were there when it was called.

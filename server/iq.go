@@ -114,13 +114,19 @@ func (s *Session) serveIQ(t *Turn, st *Stanza) {
 	switch {
 	case d == nil:
 		st.Reply(Error(stanza.RemoteServerNotFound, ""))
+	case d.service == nil && to.Local() != "" && !s.srv.passes(s.jid, to):
+		st.Reply(Error(stanza.ServiceUnavailable, ""))
 	case d.service == nil && to.Local() != "" && to.IsFull():
 		s.srv.routeIQ(st, to)
 	case request:
 		s.answer(t, st, d)
 	}
-	// Results and errors that reach the server itself answer its pings; that
-	// they came is all there is to know.
+	// What reaches the server itself answers its own requests.
+	if !request && s.srv.hooks.answer.any() {
+		s.srv.hooks.answer.fire(s.srv, &Answer{
+			Batch: st.Batch, Session: s, ID: st.Element.AttrString("id"), Failed: st.Type == "error",
+		})
+	}
 }
 
 // routeIQ hands an iq to the full address it is for (RFC 6121 section 8.5.3.2.3).

@@ -30,6 +30,8 @@ type negotiation struct {
 	host     string
 	exchange *auth.Exchange // under way
 	since    uint64         // the exchange's beginning among the removals of users
+	id       string         // of the stream
+	refused  bool           // SASL failed
 	failures int            // of authentication
 	taken    int            // bytes of elements
 }
@@ -55,13 +57,19 @@ func (s *Session) open(t *Turn, h StreamHeader) {
 		s.close(t, StreamError(*bad, fmt.Errorf("header to=%.128q version=%.16q", h.To, h.Version)))
 		return
 	}
-	s.neg.host = host
+	s.neg.host, s.neg.id = host, answer.ID
 	s.neg.exchange = nil
 	s.lang = unique.Make(h.Lang)
+	if h.Version == "" {
+		answer.Version = "" // RFC 6120 section 4.7.5
+	}
 	s.transport.Open(answer)
 	if s.srv.closing.Load() {
 		s.close(t, Close{Reason: ReasonShutdown})
 		return
+	}
+	if h.Version == "" {
+		return // it would not expect features
 	}
 	t.buf = s.appendFeatures(t.buf[:0])
 	s.send(t, t.buf)
@@ -81,6 +89,9 @@ func (s *Session) checkHeader(h StreamHeader) (host string, bad *stream.Error) {
 		return host, &stream.HostUnknown
 	}
 	host = to.Domain()
+	if h.Version == "" && s.traits&legacyAuth != 0 {
+		return host, nil // from before XMPP, whose clients log in with XEP-0078
+	}
 	if major, _, _ := strings.Cut(h.Version, "."); strings.Trim(major, "0") == "" || strings.Trim(major, "0123456789") != "" {
 		return host, &stream.UnsupportedVersion // RFC 6120 section 4.7.5
 	}
@@ -103,6 +114,8 @@ func (s *Session) negotiate(t *Turn, el *xmlscan.Element) Outcome {
 	case space == ns.SASL && s.jid.IsZero():
 		return s.sasl(t, name, el)
 	case isStanza && name == "iq" && !s.jid.IsZero() && s.bindOrSession(t, el):
+	case isStanza && name == "iq" && s.jid.IsZero() && s.earlyIQ(t, el):
+	case isStanza && name == "iq" && s.jid.IsZero() && s.legacyAuth(t, el):
 	case isStanza:
 		// RFC 6120 section 4.9.3.12 before authentication, 7.1 after it.
 		s.close(t, StreamError(stream.NotAuthorized, fmt.Errorf("%s before binding", name)))
@@ -177,17 +190,22 @@ func (s *Session) sendSASL(t *Turn, name, text string) {
 
 func (s *Session) saslFailed(t *Turn, f *auth.Failure) Outcome {
 	n := s.neg
-	n.exchange = nil
-	n.failures++
-	s.srv.metrics.auth(f.Condition)
-	info := s.transport.Info()
-	s.srv.log.Info("authentication failed", "condition", f.Condition, "err", f.Cause,
-		"user", f.User, "conn", s.conn, "transport", info.Kind, "remote", info.Remote)
+	n.exchange, n.refused = nil, true
+	s.loginFailed(f)
 	s.send(t, []byte("<failure xmlns='"+ns.SASL+"'><"+f.Condition+"/></failure>"))
 	if n.failures >= s.srv.cfg.AuthAttempts {
 		s.close(t, Close{Reason: ReasonAuth}) // RFC 6120 section 6.4.5
 	}
 	return More
+}
+
+// loginFailed counts and logs a failure.
+func (s *Session) loginFailed(f *auth.Failure) {
+	s.neg.failures++
+	s.srv.metrics.auth(f.Condition)
+	info := s.transport.Info()
+	s.srv.log.Info("authentication failed", "condition", f.Condition, "err", f.Cause,
+		"user", f.User, "conn", s.conn, "transport", info.Kind, "remote", info.Remote)
 }
 
 // bindOrSession answers what a client may ask between authentication and
@@ -242,11 +260,18 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 		return
 	}
 	bare := s.jid
-	old, refused := s.take(&t.Batch, full)
-	if refused != "" {
+	if refused := s.enter(t, full, func() error { return st.result(boundTo{s}) }); refused != "" {
 		s.jid = bare
 		st.Reply(Error(refused, ""))
-		return
+	}
+}
+
+// enter binds the session to a full address, or to another one of the same account
+// where the policy says so, and then answers.
+func (s *Session) enter(t *Turn, full jid.JID, answer func() error) (refused stanza.Condition) {
+	old, refused := s.take(&t.Batch, full)
+	if refused != "" {
+		return refused
 	}
 	if old != nil {
 		s.srv.replace(old)
@@ -255,15 +280,16 @@ func (s *Session) bind(t *Turn, st *Stanza) {
 	s.grown()
 	s.phase = bound
 	s.srv.metrics.bound(s.transport.Info().Kind)
-	if s.srv.removals.since(bare, since) {
+	if s.srv.removals.since(full.Bare(), since) {
 		s.close(t, Close{Reason: ReasonUserRemoved})
-		return
+		return ""
 	}
-	if err := st.result(boundTo{s}); err != nil {
+	if err := answer(); err != nil {
 		s.close(t, Close{Reason: ReasonInternal, Cause: err})
-		return
+		return ""
 	}
 	s.logBound()
+	return ""
 }
 
 // boundTo is the Payload that tells a session its address.

@@ -56,6 +56,23 @@ func (srv *Server) deliver(b *Batch, to jid.JID, data []byte) {
 	}
 }
 
+// Deliver queues an encoded message or iq of a module's own for an address: for the
+// connection of a full one, and for those that messages to a bare one go to, wherever
+// they are. What nobody takes is dropped.
+func (b *Batch) Deliver(to jid.JID, el []byte) {
+	if to.IsFull() {
+		b.srv.deliver(b, to, el)
+		return
+	}
+	b.srv.sendHere(b, to, el)
+	for _, p := range b.srv.nodes.others(to, (*route).takesBare) {
+		b.sendTo(p, sent{hops: maxHops, to: to, data: el})
+	}
+}
+
+// Tell tells presence to every available connection of an address, wherever it is.
+func (b *Batch) Tell(p *Presence, to jid.JID) { b.srv.tell(b, p, to) }
+
 // forwardTo hands a stanza on to a connection at another node.
 func (st *Stanza) forwardTo(p *cluster.Peer, to jid.JID) bool {
 	b := st.Batch
@@ -177,7 +194,7 @@ func (st *Stanza) Fanout(from jid.JID, inner []byte) Fanout {
 	head = append(head, " xmlns='"+ns.Client+"'"...)
 	return Fanout{
 		head: appendAddress(head, " from='", from),
-		tail: appendContent(st.appendAttrs(nil), st.Kind, inner),
+		tail: appendContent(st.appendAttrs(nil), st.Kind, inner, nil),
 	}
 }
 

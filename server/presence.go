@@ -31,6 +31,20 @@ type Presence struct {
 	Priority  int8
 }
 
+// away is the presence with another show, for a client that cannot be reached.
+func (p *Presence) away(at time.Time) *Presence {
+	now := *p
+	now.Show, now.Declared, now.At = "away", "away", at
+	text := append([]byte(p.attrs()), "<show>away</show>"...)
+	for c := range xmlscan.Children([]byte(p.content()), ns.Client) {
+		if string(c.Space) != ns.Client || string(c.Local) != "show" {
+			text = append(text, c.Raw...)
+		}
+	}
+	now.text = string(text)
+	return &now
+}
+
 // Unavailable is the presence that the server sends for a connection that did
 // not say good-bye.
 func Unavailable(full jid.JID, at time.Time) *Presence {
@@ -232,16 +246,17 @@ func (s *Session) directPresence(st *Stanza, p *Presence) {
 		return
 	}
 	if p.Available {
-		if _, known := s.directed[st.To]; !known && len(s.directed) >= s.srv.cfg.Limits.Directed {
+		rare := s.scarce()
+		if _, known := rare.directed[st.To]; !known && len(rare.directed) >= s.srv.cfg.Limits.Directed {
 			st.Reply(Error(stanza.ResourceConstraint, "too many addresses have directed presence already"))
 			return
 		}
-		if s.directed == nil {
-			s.directed = make(map[jid.JID]struct{})
+		if rare.directed == nil {
+			rare.directed = make(map[jid.JID]struct{})
 		}
-		s.directed[st.To] = struct{}{}
-	} else {
-		delete(s.directed, st.To)
+		rare.directed[st.To] = struct{}{}
+	} else if rare := s.rare.Load(); rare != nil {
+		delete(rare.directed, st.To)
 	}
 	s.srv.tell(st.Batch, p, st.To)
 }
@@ -249,7 +264,11 @@ func (s *Session) directPresence(st *Stanza, p *Presence) {
 // tellDirected takes back what directed presence said. toldOwn says that the
 // user's available resources know already.
 func (s *Session) tellDirected(b *Batch, p *Presence, toldOwn bool) {
-	for to := range s.directed {
+	rare := s.rare.Load()
+	if rare == nil {
+		return
+	}
+	for to := range rare.directed {
 		if toldOwn && to.Bare() == p.JID.Bare() {
 			if s.srv.knowsOwn(to) || to == s.jid {
 				continue
@@ -257,7 +276,7 @@ func (s *Session) tellDirected(b *Batch, p *Presence, toldOwn bool) {
 		}
 		s.srv.tell(b, p, to)
 	}
-	s.directed = nil
+	rare.directed = nil
 }
 
 // knowsOwn reports whether one of the user's own resources is told of the others, or
@@ -280,7 +299,7 @@ func (srv *Server) tell(b *Batch, p *Presence, to jid.JID) {
 // 8.5.2.1.2 and 8.5.3.1).
 func (srv *Server) tellHere(b *Batch, p *Presence, to jid.JID) {
 	switch {
-	case to.Local() == "":
+	case to.Local() == "" || !srv.passes(p.JID, to):
 	case to.IsFull():
 		if s := srv.registry.get(to); s != nil {
 			b.SendPresence(s, p, nil)
@@ -312,6 +331,9 @@ func (s *Session) probe(st *Stanza) {
 		s.srv.nodes.probeOwn(st.Batch, s.jid)
 		return
 	}
+	if !s.srv.passes(to, s.jid) {
+		return // whoever is blocked learns nothing
+	}
 	e := &Probe{Batch: st.Batch, From: s, To: to}
 	s.srv.hooks.probe.fire(s.srv, e)
 	if !e.Answered {
@@ -330,7 +352,10 @@ func (s *Session) subscription(st *Stanza) {
 		return
 	}
 	d, to := s.srv.domain(st.To.Domain()), st.To.Bare()
-	e := &Subscription{Batch: st.Batch, From: s, To: to, Type: st.Type}
+	e := &Subscription{Batch: st.Batch, From: s, To: to, Type: st.Type, Element: st.Element}
+	if !s.srv.passes(s.jid, to) {
+		return
+	}
 	if d.service == nil && to.Local() != "" {
 		s.srv.hooks.subscription.fire(s.srv, e)
 	}

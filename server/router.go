@@ -77,35 +77,38 @@ func (s *Session) serveMessage(st *Stanza) {
 	case to.Local() == "":
 		st.Reply(Error(stanza.ServiceUnavailable, ""))
 	default:
-		s.srv.routeMessage(st, to)
+		s.sendMessage(st, to)
 	}
 }
 
-// routeMessage obeys the table of RFC 6121 section 8.5.4. Whether an account
-// exists makes no difference, so nobody learns it.
-func (srv *Server) routeMessage(st *Stanza, to jid.JID) {
+// routeMessage obeys the table of RFC 6121 section 8.5.4, and returns how many
+// connections got the message. Whether an account exists makes no difference, so nobody
+// learns it.
+func (srv *Server) routeMessage(st *Stanza, to jid.JID) int {
 	if to.IsFull() {
 		if s := srv.registry.get(to); s != nil {
 			srv.forward(st, s)
-			return
+			return 1
 		}
 		if p, ok := st.route(to); ok && st.forwardTo(p, to) {
-			return
+			return 1
 		}
 		if st.Type != "chat" {
-			srv.undelivered(st)
-			return
+			srv.nobodyTook(st, to)
+			return 0
 		}
 	}
 	if st.Type == "groupchat" || st.Type == "error" {
 		srv.undelivered(st)
-		return
+		return 0
 	}
 	st.Batch.buf = st.Append(st.Batch.buf[:0], st.From, to)
 	here := srv.sendHere(st.Batch, to.Bare(), st.Batch.buf)
-	if there := st.sendOthers(to, st.Batch.buf, here == 0); here+there == 0 {
-		srv.undelivered(st)
+	there := st.sendOthers(to, st.Batch.buf, here == 0)
+	if here+there == 0 {
+		srv.nobodyTook(st, to)
 	}
+	return here + there
 }
 
 // undelivered says that nobody got a message; headlines and errors are not worth

@@ -35,10 +35,15 @@ type Config struct {
 	Hosts        []string // virtual hosts in canonical form, at least one
 	Limits       conf.Limits
 	Session      conf.Session
+	// StreamManagement is for connections that are Manageable.
+	StreamManagement conf.StreamManagement
 	Auth         *auth.Authenticator
 	AuthAttempts int
 	Log          *slog.Logger
 	Metrics      prometheus.Registerer
+	// Idle is the silence of a client after which it is asked whether it is still there;
+	// 0 when it is not asked. It is what clients are told (XEP-0478).
+	Idle time.Duration
 	// Bus joins this server with others that serve the same users; nil when it runs
 	// alone.
 	Bus storage.Bus
@@ -81,6 +86,10 @@ type Server struct {
 	domains  atomic.Pointer[map[string]*domain]
 	features featureTable
 	private  atomic.Pointer[map[string]struct{}] // namespaces that only modules may put into presence
+	filter   atomic.Pointer[func(from, to jid.JID) bool]
+	nonzas   nonzaTable
+	offers   offerTable
+	declared declarations
 
 	made     time.Time  // Session.Touch asks one clock since then, not two
 	changing sync.Mutex // of writers of domains and private
@@ -94,6 +103,10 @@ type Server struct {
 	removals removals
 	endings  endings
 	storms   storms
+	streams  streams
+	watch    watch
+	// queueBytes bounds what waits for a client's acknowledgement.
+	queueBytes int
 	open     atomic.Int64  // sessions that did not end yet, hooks included
 	ended    chan struct{} // told of ends while closing
 	closing  atomic.Bool
@@ -110,6 +123,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv := &Server{cfg: cfg, log: cfg.Log, metrics: m, registry: newRegistry(), seed: maphash.MakeSeed(),
 		made: time.Now(), ended: make(chan struct{}, 1), storms: storms{every: cfg.Session.Coalesce, began: time.Now()}}
+	srv.queueBytes = int(min(cfg.StreamManagement.QueueBytes, cfg.Limits.OutboxBytes/4*3))
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.hooks.name()
 	domains := make(map[string]*domain, len(cfg.Hosts))
@@ -160,7 +174,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 				break
 			}
 			g.Go(func() error {
-				turn := s.Begin()
+				turn := s.Turn()
 				defer turn.End()
 				turn.Close(Close{Reason: ReasonShutdown})
 				return nil

@@ -33,7 +33,7 @@ type Session struct {
 
 	mu       sync.Mutex   // the turn; everything below belongs to it unless said otherwise
 	neg      *negotiation // nil once bound
-	directed map[jid.JID]struct{}
+	rare     atomic.Pointer[rare]
 	lang     unique.Handle[string] // of the stream, from its header on
 	jid      jid.JID               // bare once authenticated, full once bound; fixed before the registry has it
 	alone    [1]*Session           // itself: the registry's list of one
@@ -44,7 +44,7 @@ type Session struct {
 	seen     atomic.Int64  // nanoseconds since the server was made
 
 	// What is small stands together.
-	kicked    atomic.Bool
+	marks     atomic.Uint32 // see kicked
 	lull      lull
 	traits    traits // of the listener
 	phase     phase
@@ -73,7 +73,7 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 		login, reason = 0, ReasonShutdown
 	}
 	s.neg.timer = time.AfterFunc(login, func() {
-		turn := s.Begin()
+		turn := s.Turn()
 		defer turn.End()
 		if s.phase != bound {
 			turn.Close(Close{Reason: reason})
@@ -91,8 +91,13 @@ func (s *Session) JID() jid.JID { return s.jid }
 // Presence is the last presence of an available session, nil for others.
 func (s *Session) Presence() *Presence { return s.presence.Load() }
 
-// Info describes the connection.
-func (s *Session) Info() Info { return s.transport.Info() }
+// Info describes the connection; of a session that waits for its client, the last one.
+func (s *Session) Info() Info {
+	if m := s.managed(); m != nil {
+		return m.about()
+	}
+	return s.transport.Info()
+}
 
 // Touch notes a sign of life from the client.
 func (s *Session) Touch() { s.seen.Store(int64(time.Since(s.srv.made))) }
@@ -100,10 +105,52 @@ func (s *Session) Touch() { s.seen.Store(int64(time.Since(s.srv.made))) }
 // Seen is when the client last gave a sign of life.
 func (s *Session) Seen() time.Time { return s.srv.made.Add(time.Duration(s.seen.Load())) }
 
-// Kick closes the session from outside its turn, soon. Only the first call
-// counts.
+// What the lowest bits of Session.marks say. The others count who is writing to the
+// connection with no managed before it.
+const (
+	softly    uint32 = 1 << iota // somebody is going to end the session, if it cannot do without its connection
+	surely                       // somebody is going to end the session, or it has ended
+	broken                       // the connection was given up by its transport
+	oneWriter                    // in the bits from here on
+)
+
+// Kick closes the session from outside its turn, soon. Only the first call counts. A
+// session that can go on without its connection does so when the reason is that the
+// connection is lost.
 func (s *Session) Kick(c Close) {
-	if s.kicked.Swap(true) {
+	var on *Session
+	if m := s.managed(); m != nil {
+		on = m.on()
+	}
+	s.kick(c, on)
+}
+
+// kick is Kick; on is the session on whose connection the stream is, if it is managed.
+func (s *Session) kick(c Close, on *Session) {
+	bit := surely
+	if s.managed() != nil && c.passing() {
+		bit = softly
+	}
+	if s.marks.Or(bit)&(bit|surely) != 0 {
+		return
+	}
+	go func() {
+		turn := s.Turn()
+		defer turn.End()
+		if bit == softly {
+			s.marks.And(^softly)
+			if m := s.managed(); m.carrier != on {
+				return // it has another one by now
+			}
+		}
+		turn.Close(c)
+	}()
+}
+
+// Broken closes the session from outside its turn, soon, because of what the transport
+// saw, unless the stream has left the connection. Only the first call counts.
+func (s *Session) Broken(c Close) {
+	if s.marks.Or(broken)&broken != 0 {
 		return
 	}
 	go func() {
@@ -126,12 +173,19 @@ func (s *Session) maxElement() int {
 func (s *Session) element(t *Turn, el *xmlscan.Element) Outcome {
 	s.Touch()
 	s.tap(TapIn, el.Raw)
+	managing := string(el.Space) == ns.StreamManagement
 	switch s.phase {
 	case bound:
+		if managing {
+			return s.streamElement(t, el)
+		}
 		s.stanza(t, el)
 		return More
 	case negotiating:
 		s.neg.taken += len(el.Raw)
+		if managing {
+			return s.streamElement(t, el)
+		}
 		return s.negotiate(t, el)
 	case opening:
 		s.close(t, StreamError(stream.InvalidNamespace, errNoHeader))
@@ -143,11 +197,13 @@ func (s *Session) element(t *Turn, el *xmlscan.Element) Outcome {
 func (s *Session) stanza(t *Turn, el *xmlscan.Element) {
 	kind, ok := kindOf(el)
 	if !ok {
-		// RFC 6120 section 4.9.3.24.
-		s.close(t, StreamError(stream.UnsupportedStanzaType, nil))
+		s.nonza(t, el)
 		return
 	}
 	s.srv.metrics.in[kind].Inc()
+	if m := s.managed(); m != nil && m.acks {
+		m.in++
+	}
 	st := &t.stanza
 	*st = Stanza{Batch: &t.Batch, Session: s, Kind: kind, From: s.jid, Element: el}
 	var to []byte
@@ -216,39 +272,65 @@ func kindOf(el *xmlscan.Element) (Kind, bool) {
 	return 0, false
 }
 
-// close ends the session. It may be called in any phase and does everything
-// once.
+// close ends the session, or takes it off its lost connection if it can go on. It may
+// be called in any phase.
 func (s *Session) close(t *Turn, c Close) {
-	if s.phase == closed {
+	if s.phase == closed || s.phase == bound && s.detach(c) {
 		return
 	}
+	s.end(t, c)
+}
+
+// end ends the session, and does everything once.
+func (s *Session) end(t *Turn, c Close) {
 	was := s.phase
 	s.phase = closed
-	s.kicked.Store(true)
+	s.marks.Or(surely)
 	defer s.srv.sessionEnded()
-	condition := c.Condition()
 	s.grown()
-	info := s.transport.Info()
 	if was == bound {
 		s.srv.registry.remove(s, func() { s.srv.nodes.farewell(&t.Batch, s) })
 	}
 	if tap := s.srv.cfg.Tap; tap != nil {
 		tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: TapClose, Close: c})
 	}
-	s.srv.guard("close", s, func() {
-		if was == opening && condition != "" {
-			// RFC 6120 section 4.9.1.2: an error comes after a header.
-			s.transport.Open(StreamHeader{ID: newID(), From: s.srv.cfg.Hosts[0], Version: "1.0"})
-		}
-		s.transport.Close(c)
-	})
-	s.srv.metrics.closed(info.Kind, c.Reason, was == bound)
-	s.logClose(c, info, condition)
+	info, left := s.disconnect(was, c)
+	s.logEnd("closed", c, info)
 	if was == bound {
+		s.srv.metrics.unbound(info.Kind)
 		s.teardown(t, c)
 		s.srv.registry.done(s)
 		s.srv.endings.end(s)
 	}
+	if len(left) > 0 {
+		go s.giveBack(left)
+	}
+}
+
+// disconnect closes the connection, if there is one, and returns what it was and what a
+// client that acknowledges has not acknowledged.
+func (s *Session) disconnect(was phase, c Close) (info Info, left []entry) {
+	carrier, m := s, s.managed()
+	if m != nil {
+		carrier, left = m.stop()
+		if m.id != "" {
+			s.srv.streams.end(m)
+		}
+		if carrier == nil {
+			s.srv.metrics.detached.Dec()
+			return m.about(), left
+		}
+	}
+	info = carrier.transport.Info()
+	s.srv.guard("close", s, func() {
+		if was == opening && c.Condition() != "" {
+			// RFC 6120 section 4.9.1.2: an error comes after a header.
+			s.transport.Open(StreamHeader{ID: newID(), From: s.srv.cfg.Hosts[0], Version: "1.0"})
+		}
+		carrier.transport.Close(c)
+	})
+	s.srv.metrics.disconnected(info.Kind, c.Reason)
+	return info, left
 }
 
 // grown ends what a session needs only until a resource is bound.
@@ -275,7 +357,7 @@ func (s *Session) teardown(t *Turn, c Close) {
 	})
 }
 
-func (s *Session) logClose(c Close, info Info, condition string) {
+func (s *Session) logEnd(what string, c Close, info Info) {
 	if !s.srv.informs() {
 		return
 	}
@@ -283,11 +365,11 @@ func (s *Session) logClose(c Close, info Info, condition string) {
 	if !s.jid.IsZero() {
 		attrs = append(attrs, "jid", s.jid.String())
 	}
-	if condition != "" {
+	if condition := c.Condition(); condition != "" && !c.Cut {
 		attrs = append(attrs, "condition", condition)
 	}
 	if c.Cause != nil {
 		attrs = append(attrs, "err", c.Cause)
 	}
-	s.srv.log.Info("closed", attrs...)
+	s.srv.log.Info(what, attrs...)
 }

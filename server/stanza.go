@@ -42,6 +42,7 @@ type Stanza struct {
 	To      jid.JID
 	Element *xmlscan.Element
 
+	extra []byte        // encoded children that a message gets besides its own
 	hops  uint64        // between nodes
 	avoid *cluster.Peer // the node that could not be reached
 }
@@ -82,15 +83,16 @@ func (st *Stanza) Append(dst []byte, from, to jid.JID) []byte {
 	dst = appendAddress(dst, " from='", from)
 	dst = appendAddress(dst, " to='", to)
 	dst = st.appendAttrs(dst)
-	return appendContent(dst, st.Kind, st.Element.Inner)
+	return appendContent(dst, st.Kind, st.Element.Inner, st.extra)
 }
 
-func appendContent(dst []byte, kind Kind, inner []byte) []byte {
-	if len(inner) == 0 {
+func appendContent(dst []byte, kind Kind, inner, extra []byte) []byte {
+	if len(inner)+len(extra) == 0 {
 		return append(dst, '/', '>')
 	}
 	dst = append(dst, '>')
 	dst = append(dst, inner...)
+	dst = append(dst, extra...)
 	dst = append(dst, '<', '/')
 	dst = append(dst, kind.String()...)
 	return append(dst, '>')

@@ -152,9 +152,16 @@ func (u *undelivered) message(el *returned) {
 		}
 		taken = u.elsewhere(el, bare, index, taken)
 	}
-	if !taken {
+	if !taken && !u.nobodyTook(el) {
 		u.refuse(el)
 	}
+}
+
+// nobodyTook reports whether a handler keeps the message.
+func (u *undelivered) nobodyTook(el *returned) bool {
+	e := &Nobody{Batch: &u.Batch, From: el.from, To: el.to, Type: el.typ, Element: el.Element, Data: el.Raw}
+	u.srv.hooks.nobody.fire(u.srv, e)
+	return e.Handled
 }
 
 // elsewhere sends a message on to the user's resources at other nodes, and reports

@@ -46,6 +46,8 @@ type Config struct {
 	// Secret, 32 bytes or more, is what the salts of unknown users are made
 	// from. They change with it, so it should outlive the process.
 	Secret []byte
+	// Digests says that the users' passwords themselves are kept, for Digest.
+	Digests bool
 }
 
 // Authenticator starts exchanges. It is safe for concurrent use.
@@ -54,6 +56,7 @@ type Authenticator struct {
 	offered    []string // the SCRAM mechanisms, strongest first, then PLAIN
 	plainKeys  string   // the mechanism whose keys PLAIN checks against, for all users alike
 	iterations int
+	digests    bool
 	secret     []byte
 	nonce      func() string // the server's part of a SCRAM nonce
 	derive     deriver
@@ -79,6 +82,7 @@ func New(c Config) (*Authenticator, error) {
 		offered:    append(ordered(byStrength(), served), plainName),
 		plainKeys:  append(ordered(byCost(), served), byCost()[0])[0],
 		iterations: c.Iterations,
+		digests:    c.Digests,
 		secret:     slices.Clone(c.Secret),
 		nonce:      randomNonce,
 		derive:     derive,

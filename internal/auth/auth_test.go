@@ -131,10 +131,10 @@ func TestNew(t *testing.T) {
 		c    Config
 		ok   bool
 	}{
-		{"complete", Config{&fakeUsers{}, MinIterations, secret}, true},
-		{"no users", Config{nil, MinIterations, secret}, false},
-		{"few iterations", Config{&fakeUsers{}, MinIterations - 1, secret}, false},
-		{"short secret", Config{&fakeUsers{}, MinIterations, secret[1:]}, false},
+		{"complete", Config{Users: &fakeUsers{}, Iterations: MinIterations, Secret: secret}, true},
+		{"no users", Config{Iterations: MinIterations, Secret: secret}, false},
+		{"few iterations", Config{Users: &fakeUsers{}, Iterations: MinIterations - 1, Secret: secret}, false},
+		{"short secret", Config{Users: &fakeUsers{}, Iterations: MinIterations, Secret: secret[1:]}, false},
 	}
 	for _, tt := range tests {
 		if a, err := New(tt.c); (err == nil) != tt.ok || (a != nil) != tt.ok {

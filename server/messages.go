@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+
+	"mellium.im/xmpp/stanza"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/xmlscan"
+)
+
+// MessageEvent is the event of message: a client's message to a user of a virtual host,
+// before it is routed.
+type MessageEvent struct {
+	Batch  *Batch
+	Stanza *Stanza
+	// To is where it goes; Stanza.To is zero when the client named nobody.
+	To jid.JID
+	// Extra is encoded XML that a handler adds, as the last children.
+	Extra []byte
+	// Refused, where it has a condition, goes back to the sender, and the message
+	// nowhere.
+	Refused stanza.Error
+}
+
+// Routed is the event of routed: a client's message has been handed to Count
+// connections.
+type Routed struct {
+	Batch  *Batch
+	Stanza *Stanza
+	To     jid.JID // as in MessageEvent
+	Extra  []byte
+	Count  int
+}
+
+// Nobody is the event of nobody: no connection took a message. It may be one that a
+// connection which died was given long ago. The handler that keeps it sets Handled;
+// otherwise its sender is told service-unavailable.
+type Nobody struct {
+	Batch *Batch
+	// From and To are full and, mostly, bare addresses.
+	From, To jid.JID
+	// Type is as in Stanza.
+	Type string
+	// Element is what the client or, with From and To in it, the server wrote.
+	Element *xmlscan.Element
+	// Data is the encoded stanza as the recipient would have got it; valid during the
+	// call.
+	Data    []byte
+	Handled bool
+}
+
+// Answer is the event of answer: an iq result or error from a client to the server, or
+// to its own account.
+type Answer struct {
+	Batch   *Batch
+	Session *Session
+	ID      string
+	Failed  bool // it is an error
+}
+
+// OnMessage, OnRouted and OnNobody add handlers about messages, OnAnswer of what
+// clients answer to requests of the server's own.
+func (h *Host) OnMessage(priority int, f func(context.Context, *MessageEvent)) {
+	on(h, &h.srv.hooks.message, priority, f)
+}
+
+// OnRouted adds a handler of messages that were routed.
+func (h *Host) OnRouted(priority int, f func(context.Context, *Routed)) {
+	on(h, &h.srv.hooks.routed, priority, f)
+}
+
+// OnNobody adds a handler of messages that nobody took.
+func (h *Host) OnNobody(priority int, f func(context.Context, *Nobody)) {
+	on(h, &h.srv.hooks.nobody, priority, f)
+}
+
+// OnAnswer adds a handler of answers.
+func (h *Host) OnAnswer(priority int, f func(context.Context, *Answer)) {
+	on(h, &h.srv.hooks.answer, priority, f)
+}
+
+// SetFilter makes f say whether what somebody sends may reach somebody, by bare
+// addresses (XEP-0191). It is asked for every stanza between two users and for every
+// presence that is told, so it has to be fast, and does not wait. Only one module may.
+func (h *Host) SetFilter(f func(from, to jid.JID) bool) {
+	h.srv.filter.Store(&f)
+	h.undo = append(h.undo, func() { h.srv.filter.Store(nil) })
+}
+
+// passes asks the filter.
+func (srv *Server) passes(from, to jid.JID) bool {
+	f := srv.filter.Load()
+	return f == nil || (*f)(from.Bare(), to.Bare())
+}
+
+// sendMessage routes a client's message to a user, with what the modules say to it.
+func (s *Session) sendMessage(st *Stanza, to jid.JID) {
+	if s.srv.hooks.message.any() {
+		e := &MessageEvent{Batch: st.Batch, Stanza: st, To: to}
+		s.srv.hooks.message.fire(s.srv, e)
+		if e.Refused.Condition != "" {
+			st.Reply(e.Refused)
+			return
+		}
+		st.extra = e.Extra
+	}
+	if !s.srv.passes(s.jid, to) {
+		s.srv.undelivered(st)
+		return
+	}
+	n := s.srv.routeMessage(st, to)
+	if s.srv.hooks.routed.any() {
+		s.srv.hooks.routed.fire(s.srv, &Routed{Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n})
+	}
+}
+
+// nobodyTook says that no connection took a message; headlines and errors are not worth
+// saying so to their sender.
+func (srv *Server) nobodyTook(st *Stanza, to jid.JID) {
+	if srv.hooks.nobody.any() {
+		data := st.Append(nil, st.From, to)
+		e := &Nobody{Batch: st.Batch, From: st.From, To: to, Type: st.Type, Element: st.Element, Data: data}
+		srv.hooks.nobody.fire(srv, e)
+		if e.Handled {
+			return
+		}
+	}
+	srv.undelivered(st)
+}
