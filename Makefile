@@ -14,7 +14,8 @@ SEED       ?= 3
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
 
-# What the tests with real clients need: nginx, node, python, chromium and their packages.
+# What the tests with real clients need: nginx, node, python, Java, chromium and their
+# packages.
 setup:
 	./scripts/setup
 
@@ -39,9 +40,10 @@ cross:
 fuzz:
 	./scripts/fuzz $(FUZZTIME)
 
-# slixmpp over TCP, strophe.js and the demo page in chromium, also through nginx.
+# slixmpp and Smack over TCP, Smack's own integration tests, strophe.js and the demo page
+# in chromium, also through nginx.
 clients:
-	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestStrophe|TestDemoPage|TestNginx' ./test
+	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestSmack|TestStrophe|TestDemoPage|TestNginx' ./test
 
 # The long runs on networks that do everything wrong; unit has short ones.
 chaos:

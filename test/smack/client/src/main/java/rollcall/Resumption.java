@@ -1,0 +1,8 @@
+package rollcall;
+
+final class Resumption {
+	Resumption(Options options, Checks checks) {
+	}
+	void all() {
+	}
+}

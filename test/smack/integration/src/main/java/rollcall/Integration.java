@@ -1,0 +1,118 @@
+package rollcall;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
+
+import org.igniterealtime.smack.inttest.Configuration;
+import org.igniterealtime.smack.inttest.FailedTest;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.TestRunResult;
+import org.igniterealtime.smack.inttest.SmackIntegrationTestFramework.TestRunResultProcessor;
+import org.igniterealtime.smack.inttest.SuccessfulTest;
+import org.igniterealtime.smack.inttest.TestNotPossible;
+import org.igniterealtime.smack.inttest.XmppConnectionDescriptor;
+import org.igniterealtime.smack.inttest.XmppConnectionManager;
+import org.jivesoftware.smack.c2s.ModularXmppClientToServerConnection;
+import org.jivesoftware.smack.c2s.ModularXmppClientToServerConnectionConfiguration;
+import org.jivesoftware.smack.tcp.XMPPTCPConnection;
+import org.jivesoftware.smack.tcp.XMPPTCPConnectionConfiguration;
+
+/**
+ * Runs Smack's integration test framework on a server whose port is not the usual one, writes
+ * the result of every test down, and fails when a test that has to pass did not.
+ *
+ * <p>The framework's own settings are system properties, as ever ({@code -Dsinttest.service=}).
+ * Ours are {@code rollcall.port}, {@code rollcall.must} (a file that names the tests that have
+ * to pass, one a line; all that are possible if it is not given) and {@code rollcall.report} (where the list of all
+ * results goes).
+ */
+public final class Integration {
+	private Integration() {
+	}
+
+	public static void main(String[] args) throws Exception {
+		usePort(Integer.getInteger("rollcall.port", 5222));
+		Configuration config = Configuration.newConfiguration(args);
+		TestRunResult result = new SmackIntegrationTestFramework(config).run();
+		for (TestRunResultProcessor processor : config.testRunResultProcessors) {
+			processor.process(result);
+		}
+		System.exit(judge(result) ? 0 : 1);
+	}
+
+	/**
+	 * The framework knows no setting for the port: so its kinds of connections over TCP get one
+	 * here. Those over WebSocket go, as they would ask the domain's HTTPS server where to.
+	 */
+	private static void usePort(int port) throws NoSuchMethodException {
+		for (String nickname : List.of("modular-websocket-okhttp", "modular-websocket-java11", "modular-nocompress", "modular")) {
+			XmppConnectionManager.removeConnectionDescriptor(nickname);
+		}
+		XmppConnectionManager.addConnectionDescriptor(XmppConnectionDescriptor
+			.buildWith(XMPPTCPConnection.class, XMPPTCPConnectionConfiguration.class, XMPPTCPConnectionConfiguration.Builder.class)
+			.withNickname("tcp")
+			.applyExtraConfiguration(builder -> builder.setPort(port))
+			.build());
+		XmppConnectionManager.addConnectionDescriptor(XmppConnectionDescriptor
+			.buildWith(ModularXmppClientToServerConnection.class, ModularXmppClientToServerConnectionConfiguration.class,
+				ModularXmppClientToServerConnectionConfiguration.Builder.class)
+			.withNickname("modular")
+			.applyExtraConfiguration(builder -> builder.setPort(port))
+			.build());
+		// Otherwise it takes the one that it was built with.
+		System.getProperties().putIfAbsent("sinttest.defaultConnection", "tcp");
+	}
+
+	/** Writes the report, and says whether everything that has to pass has passed. */
+	private static boolean judge(TestRunResult result) throws IOException {
+		Map<String, String> results = new TreeMap<>();
+		for (SuccessfulTest test : result.getSuccessfulTests()) {
+			results.put(test.concreteTest.toString(), "passed");
+		}
+		for (TestNotPossible test : result.getNotPossibleTests()) {
+			results.put(test.concreteTest.toString(), "impossible: " + line(test.testNotPossibleException));
+		}
+		result.getImpossibleTestClasses().forEach((test, why) -> results.put(test.getSimpleName(), "impossible: " + line(why)));
+		for (FailedTest test : result.getFailedTests()) {
+			results.put(test.concreteTest.toString(), "failed: " + line(test.failureReason));
+		}
+		StringBuilder report = new StringBuilder();
+		results.forEach((test, how) -> report.append(test).append(": ").append(how).append('\n'));
+		String path = System.getProperty("rollcall.report");
+		if (path != null) {
+			Files.writeString(Path.of(path), report);
+		}
+		System.out.print(report);
+		TreeSet<String> wrong = new TreeSet<>();
+		for (String test : required(results)) {
+			if (!"passed".equals(results.get(test))) {
+				wrong.add(test);
+			}
+		}
+		wrong.forEach(test -> System.out.println("not ok - " + test + " has to pass: " + results.getOrDefault(test, "it did not run")));
+		int passed = result.getSuccessfulTests().size();
+		int failed = result.getFailedTests().size();
+		int impossible = result.getNotPossibleTests().size() + result.getImpossibleTestClasses().size();
+		System.out.println(passed + " passed, " + failed + " failed, " + impossible + " skipped");
+		return wrong.isEmpty() && passed > 0;
+	}
+
+	/** The names of the tests that have to pass. */
+	private static Iterable<String> required(Map<String, String> results) throws IOException {
+		String path = System.getProperty("rollcall.must");
+		if (path == null) {
+			return results.keySet().stream().filter(test -> results.get(test).startsWith("failed")).toList();
+		}
+		List<String> lines = Files.readAllLines(Path.of(path));
+		return lines.stream().map(String::strip).filter(line -> !line.isEmpty() && !line.startsWith("#")).toList();
+	}
+
+	private static String line(Throwable why) {
+		return String.valueOf(why).replaceAll("\\s+", " ");
+	}
+}
