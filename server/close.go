@@ -40,6 +40,9 @@ const (
 	ReasonUserRemoved
 	// ReasonShutdown: the server stops.
 	ReasonShutdown
+	// ReasonResumed: the stream was resumed on another connection (XEP-0198); this one
+	// is closed, the session goes on.
+	ReasonResumed
 	// ReasonInternal: a defect of the server.
 	ReasonInternal
 )
@@ -60,6 +63,7 @@ var reasons = [...]struct {
 	ReasonStream:      {"stream-error", stream.UndefinedCondition.Err},
 	ReasonUserRemoved: {"user-removed", stream.NotAuthorized.Err},
 	ReasonShutdown:    {"shutdown", stream.SystemShutdown.Err},
+	ReasonResumed:     {"resumed", stream.Conflict.Err},
 	ReasonInternal:    {"internal", stream.InternalServerError.Err},
 }
 
@@ -78,9 +82,18 @@ type Close struct {
 	// Err overrides the reason's stream error condition (RFC 6120 section
 	// 4.9.3); it carries the text for the peer.
 	Err stream.Error
+	// Detail is an encoded element that says more than the condition (RFC 6120 section
+	// 4.9.4); empty for none.
+	Detail string
 	// Cause is for the log; the peer never sees it.
 	Cause error
+	// Cut says that only the connection ends: the client may resume the stream, and so
+	// it is told neither an error nor the end of the stream.
+	Cut bool
 }
+
+// passing reports whether a stream may go on after it on another connection.
+func (c Close) passing() bool { return c.Reason == ReasonLost || c.Reason == ReasonPing }
 
 // Condition is the stream error condition that the peer is told, or "" when the
 // stream ends without an error.
@@ -115,6 +128,7 @@ func (c Close) AppendError(dst []byte, declare bool) []byte {
 		dst = append(dst, "</text>"...)
 		break // one language is enough
 	}
+	dst = append(dst, c.Detail...)
 	return append(dst, "</stream:error>"...)
 }
 

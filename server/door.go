@@ -9,8 +9,8 @@ import (
 )
 
 // Transport is one client connection as the core sees it. A transport makes a
-// session with Server.NewSession, brings input by turns (Session.Begin) and
-// carries output through the methods below. The core calls them from any
+// session with Server.NewSession, brings input by turns (Session.Begin), says when it
+// gives up (Session.Broken), and carries output through the methods below. The core calls them from any
 // goroutine, with the session's turn held or not; none of them waits for the
 // peer, and none begins a turn on its own goroutine.
 type Transport interface {
@@ -27,8 +27,8 @@ type Transport interface {
 	// Flush sends what was queued, now or as soon as the peer takes it.
 	Flush()
 	// Close sends what was queued, then the stream error if there is one, then
-	// the end of the stream, and releases the connection. Later calls do
-	// nothing.
+	// the end of the stream, unless c.Cut says otherwise, and releases the connection.
+	// Later calls do nothing.
 	Close(c Close)
 }
 
@@ -56,6 +56,9 @@ type Info struct {
 	Remote string
 	// Secure reports whether nobody on the way can read along.
 	Secure bool
+	// Manageable reports whether clients may be offered stream management (XEP-0198):
+	// what was sent may be lost with the connection, and nothing else says what.
+	Manageable bool
 }
 
 // StreamHeader is a stream's opening in either direction (RFC 6120 section 4.7,
@@ -88,12 +91,28 @@ const (
 type Turn struct {
 	Batch
 	s      *Session
-	stanza Stanza // at hand
-	iq     IQ     // at hand, over stanza
+	from   *Session // whose transport has the turn; nil when none has
+	stanza Stanza   // at hand
+	iq     IQ       // at hand, over stanza
 }
 
-// Begin waits until the session is free and starts a turn.
+// Begin waits until the session is free and starts a turn of its transport. When the
+// stream has left the transport's connection, because the session ended or goes on
+// elsewhere, the turn does nothing, and its Outcome is Done.
 func (s *Session) Begin() *Turn {
+	t := s.Turn()
+	t.from = s
+	if m := s.managed(); m != nil && m.session != s {
+		// The connection's stream is the one of an earlier session.
+		s.mu.Unlock()
+		m.session.mu.Lock()
+		t.s = m.session
+	}
+	return t
+}
+
+// Turn waits until the session is free and starts a turn, whatever connection it is on.
+func (s *Session) Turn() *Turn {
 	s.mu.Lock()
 	t, _ := s.srv.turns.Get().(*Turn)
 	if t == nil {
@@ -103,12 +122,18 @@ func (s *Session) Begin() *Turn {
 	return t
 }
 
+// stale reports whether the turn is of a transport that the stream has left.
+func (t *Turn) stale() bool {
+	m := t.s.managed()
+	return m != nil && t.from != nil && m.carrier != t.from
+}
+
 // End ends the turn and flushes what it sent.
 func (t *Turn) End() {
 	s := t.s
 	s.mu.Unlock()
 	t.Flush()
-	t.s, t.stanza, t.iq = nil, Stanza{}, IQ{}
+	t.s, t.from, t.stanza, t.iq = nil, nil, Stanza{}, IQ{}
 	s.srv.turns.Put(t)
 }
 
@@ -118,6 +143,9 @@ func (t *Turn) Session() *Session { return t.s }
 // Open takes the client's stream header, the first or one after a restart.
 func (t *Turn) Open(h StreamHeader) Outcome {
 	defer t.Guard("stream header")
+	if t.stale() {
+		return Done
+	}
 	t.s.open(t, h)
 	return t.outcome(More)
 }
@@ -125,12 +153,18 @@ func (t *Turn) Open(h StreamHeader) Outcome {
 // Element takes the next complete element. el is not kept.
 func (t *Turn) Element(el *xmlscan.Element) Outcome {
 	defer t.Guard("element")
+	if t.stale() {
+		return Done
+	}
 	return t.outcome(t.s.element(t, el))
 }
 
-// Skipped takes note of white space between elements, which is a sign of life
-// (RFC 6120 section 4.6.1); before authentication it counts like everything else.
+// Skipped takes note of white space between elements, or of anything else that is only
+// a sign of life (RFC 6120 section 4.6.1); before authentication it counts like everything else.
 func (t *Turn) Skipped(bytes int) Outcome {
+	if t.stale() {
+		return Done
+	}
 	t.s.Touch()
 	if n := t.s.neg; n != nil && t.s.jid.IsZero() {
 		if n.taken += bytes; n.taken > int(t.srv.cfg.Limits.LoginBytes) {
@@ -141,17 +175,21 @@ func (t *Turn) Skipped(bytes int) Outcome {
 }
 
 // Hangup takes the client's polite end of the stream.
-func (t *Turn) Hangup() { t.s.close(t, Close{Reason: ReasonClient}) }
+func (t *Turn) Hangup() { t.Close(Close{Reason: ReasonClient}) }
 
 // Close ends the session for a reason that the transport saw.
-func (t *Turn) Close(c Close) { t.s.close(t, c) }
+func (t *Turn) Close(c Close) {
+	if !t.stale() {
+		t.s.close(t, c)
+	}
+}
 
 // MaxElement is the length in bytes that the next element may have: little
 // before authentication, more after it.
 func (t *Turn) MaxElement() int { return t.s.maxElement() }
 
 func (t *Turn) outcome(o Outcome) Outcome {
-	if t.s.phase == closed {
+	if t.s.phase == closed || t.stale() {
 		return Done
 	}
 	return o
@@ -163,7 +201,11 @@ func (t *Turn) Guard(doing string) {
 	if p := recover(); p != nil {
 		t.srv.panicked(doing, p, "conn", t.s.conn, "jid", t.s.jid.String())
 		end := Close{Reason: ReasonInternal}
-		t.s.close(t, end)
-		t.s.transport.Close(end) // in case that the session's own close did not come this far
+		t.Close(end)
+		if t.from != nil {
+			t.from.transport.Close(end) // in case that the session's own close did not come this far
+		} else if t.s.managed() == nil {
+			t.s.transport.Close(end)
+		}
 	}
 }

@@ -12,6 +12,9 @@ type metrics struct {
 	closes      *prometheus.CounterVec // by transport and reason
 	auths       *prometheus.CounterVec // by outcome
 	hooks       *prometheus.HistogramVec
+	detached    prometheus.Gauge
+	resumptions *prometheus.CounterVec // by outcome
+	acks        prometheus.Counter
 	panics      prometheus.Counter
 	out         prometheus.Counter
 	in          [len(kinds)]prometheus.Counter
@@ -35,6 +38,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "rollcall_hook_seconds", Help: "Time spent in hook handlers.",
 			Buckets: []float64{1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10},
 		}, []string{"hook", "module"}),
+		detached: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rollcall_detached_sessions", Help: "Sessions that wait for their clients to resume them.",
+		}),
+		resumptions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_resumptions_total", Help: "Sessions resumed, or taken over from a living connection, or not found, or expired.",
+		}, []string{"outcome"}),
+		acks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rollcall_acks_total", Help: "Acknowledgements from clients.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rollcall_panics_total", Help: "Panics that were caught; each is a defect.",
 		}),
@@ -48,7 +60,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for k, name := range kinds {
 		m.in[k] = in.WithLabelValues(name)
 	}
-	for _, c := range []prometheus.Collector{m.connections, m.sessions, m.closes, m.auths, m.hooks, m.panics, m.out, in} {
+	for _, c := range []prometheus.Collector{m.connections, m.sessions, m.closes, m.auths, m.hooks, m.detached, m.resumptions, m.acks, m.panics, m.out, in} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -60,12 +72,19 @@ func (m *metrics) opened(transport string) { m.connections.WithLabelValues(trans
 
 func (m *metrics) bound(transport string) { m.sessions.WithLabelValues(transport).Inc() }
 
-func (m *metrics) closed(transport string, r Reason, wasBound bool) {
+func (m *metrics) disconnected(transport string, r Reason) {
 	m.connections.WithLabelValues(transport).Dec()
-	if wasBound {
-		m.sessions.WithLabelValues(transport).Dec()
-	}
 	m.closes.WithLabelValues(transport, r.String()).Inc()
+}
+
+func (m *metrics) unbound(transport string) { m.sessions.WithLabelValues(transport).Dec() }
+
+// moved notes that a session went from one connection to another.
+func (m *metrics) moved(from, to string) {
+	if from != to {
+		m.unbound(from)
+		m.bound(to)
+	}
 }
 
 func (m *metrics) auth(outcome string) { m.auths.WithLabelValues(outcome).Inc() }

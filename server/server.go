@@ -32,15 +32,15 @@ import (
 
 // Config is what a Server is made of. Every field but Bus and Tap is needed.
 type Config struct {
-	Hosts        []string // virtual hosts in canonical form, at least one
-	Limits       conf.Limits
-	Session      conf.Session
+	Hosts   []string // virtual hosts in canonical form, at least one
+	Limits  conf.Limits
+	Session conf.Session
 	// StreamManagement is for connections that are Manageable.
 	StreamManagement conf.StreamManagement
-	Auth         *auth.Authenticator
-	AuthAttempts int
-	Log          *slog.Logger
-	Metrics      prometheus.Registerer
+	Auth             *auth.Authenticator
+	AuthAttempts     int
+	Log              *slog.Logger
+	Metrics          prometheus.Registerer
 	// Idle is the silence of a client after which it is asked whether it is still there;
 	// 0 when it is not asked. It is what clients are told (XEP-0478).
 	Idle time.Duration
@@ -107,9 +107,9 @@ type Server struct {
 	watch    watch
 	// queueBytes bounds what waits for a client's acknowledgement.
 	queueBytes int
-	open     atomic.Int64  // sessions that did not end yet, hooks included
-	ended    chan struct{} // told of ends while closing
-	closing  atomic.Bool
+	open       atomic.Int64  // sessions that did not end yet, hooks included
+	ended      chan struct{} // told of ends while closing
+	closing    atomic.Bool
 }
 
 // New makes a server without modules.
@@ -126,6 +126,7 @@ func New(cfg Config) (*Server, error) {
 	srv.queueBytes = int(min(cfg.StreamManagement.QueueBytes, cfg.Limits.OutboxBytes/4*3))
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.hooks.name()
+	srv.offerManagement()
 	domains := make(map[string]*domain, len(cfg.Hosts))
 	for _, h := range cfg.Hosts {
 		address, err := jid.New("", h, "")

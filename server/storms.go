@@ -67,7 +67,7 @@ func (l *lull) hold(now uint32, every time.Duration) (held, fresh bool) {
 func (st *storms) flush(list []*Session) {
 	if st.every == 0 {
 		for _, s := range list {
-			s.transport.Flush()
+			s.flush()
 		}
 		return
 	}
@@ -76,7 +76,7 @@ func (st *storms) flush(list []*Session) {
 		held, fresh := s.lull.hold(now, st.every)
 		switch {
 		case !held:
-			s.transport.Flush()
+			s.flush()
 		case fresh:
 			late = append(late, s)
 		}
@@ -106,7 +106,7 @@ func (st *storms) pass() {
 		work.Go(func() {
 			for _, s := range part {
 				s.lull.Store(now) // before: what is queued from here on is not forgotten
-				s.transport.Flush()
+				s.flush()
 			}
 		})
 	}

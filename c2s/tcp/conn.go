@@ -30,7 +30,7 @@ var (
 
 // Info implements server.Transport.
 func (c *conn) Info() server.Info {
-	return server.Info{Kind: "tcp", Remote: c.link.RemoteAddr().String(), Secure: c.link.Secure()}
+	return server.Info{Kind: "tcp", Remote: c.link.RemoteAddr().String(), Secure: c.link.Secure(), Manageable: true}
 }
 
 // Open implements server.Transport.
@@ -69,6 +69,9 @@ func (c *conn) Close(cl server.Close) {
 
 // appendEnd appends the end of the stream.
 func (c *conn) appendEnd(dst []byte, cl server.Close) []byte {
+	if cl.Cut {
+		return dst
+	}
 	isError := cl.Condition() != ""
 	if !c.opened {
 		if !isError {
@@ -117,13 +120,13 @@ func (c *conn) Sent() {}
 // Broken implements link.Handler. What the client said before is still taken: the
 // session's close comes back to Close.
 func (c *conn) Broken(err error) {
-	c.session.Kick(server.Close{Reason: server.ReasonLost, Cause: err})
+	c.session.Broken(server.Close{Reason: server.ReasonLost, Cause: err})
 }
 
 // Shutdown implements link.Handler.
 func (c *conn) Shutdown() {
 	if !c.link.Closed() {
-		c.session.Kick(server.Close{Reason: server.ReasonShutdown})
+		c.session.Broken(server.Close{Reason: server.ReasonShutdown})
 	}
 }
 

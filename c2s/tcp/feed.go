@@ -67,7 +67,8 @@ func (c *conn) elements(turn *server.Turn, rd *reader, data []byte) (left []byte
 		n, err := rd.scan.Next(data, &rd.el)
 		data = data[n:]
 		if errors.Is(err, xmlscan.ErrMore) {
-			if n > 0 && turn.Skipped(n) == server.Done {
+			// A part of an element is a sign of life, too.
+			if n+len(data) > 0 && turn.Skipped(n) == server.Done {
 				return nil
 			}
 			return data

@@ -106,7 +106,8 @@ func start(t testing.TB, o options) *house {
 	log := h.closes.Log()
 	h.Server, err = server.New(server.Config{
 		Hosts: []string{host}, Limits: limits, Session: conf.Default().Session,
-		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics, Tap: o.tap,
+		StreamManagement: conf.Default().StreamManagement,
+		Auth:             a, AuthAttempts: 3, Log: log, Metrics: h.metrics, Tap: o.tap,
 	})
 	if err != nil {
 		t.Fatal(err)

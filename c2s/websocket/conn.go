@@ -47,7 +47,7 @@ var (
 
 // Info implements server.Transport.
 func (c *conn) Info() server.Info {
-	info := server.Info{Kind: "websocket", Remote: c.remote, Secure: c.secure}
+	info := server.Info{Kind: "websocket", Remote: c.remote, Secure: c.secure, Manageable: true}
 	if info.Remote == "" {
 		info.Remote = c.link.RemoteAddr().String()
 	}
@@ -130,7 +130,7 @@ func (c *conn) appendEnd(dst []byte, cl server.Close) []byte {
 		status = statusOf(cl)
 	}
 	condition := cl.Condition()
-	if c.left || c.mute && condition != seeOtherHost {
+	if cl.Cut || c.left || c.mute && condition != seeOtherHost {
 		return appendClose(dst, status)
 	}
 	if !c.opened && !c.mute && condition != "" {
@@ -225,13 +225,13 @@ func (c *conn) Sent() {}
 // Broken implements link.Handler. What the client said before is still taken: the
 // session's close comes back to Close.
 func (c *conn) Broken(err error) {
-	c.session.Kick(server.Close{Reason: server.ReasonLost, Cause: err})
+	c.session.Broken(server.Close{Reason: server.ReasonLost, Cause: err})
 }
 
 // Shutdown implements link.Handler.
 func (c *conn) Shutdown() {
 	if !c.link.Closed() {
-		c.session.Kick(server.Close{Reason: server.ReasonShutdown})
+		c.session.Broken(server.Close{Reason: server.ReasonShutdown})
 	}
 }
 

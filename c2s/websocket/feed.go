@@ -82,6 +82,9 @@ func (c *conn) messages(turn *server.Turn, data []byte) (ponged bool) {
 		outcome := server.More
 		switch ev.op {
 		case ws.OpContinuation:
+			if rd.frames.begun() {
+				turn.Skipped(0)
+			}
 			return ponged
 		case ws.OpPing:
 			ponged = true
@@ -91,6 +94,7 @@ func (c *conn) messages(turn *server.Turn, data []byte) (ponged bool) {
 				outcome = server.Done
 			}
 		case ws.OpPong:
+			outcome = turn.Skipped(0)
 		case ws.OpClose:
 			c.closed(turn, ev.payload)
 			outcome = server.Done

@@ -85,7 +85,8 @@ func build(t testing.TB, o options) *house {
 	log := h.closes.Log()
 	h.Server, err = server.New(server.Config{
 		Hosts: []string{host}, Limits: limits, Session: conf.Default().Session,
-		Auth: a, AuthAttempts: 3, Log: log, Metrics: h.metrics,
+		StreamManagement: conf.Default().StreamManagement,
+		Auth:             a, AuthAttempts: 3, Log: log, Metrics: h.metrics,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func (c *conn) look(now uint32) {
 	asked, silent := time.Duration(now-c.asked)*c.a.tick, time.Duration(now-heard-1)*c.a.tick // at least
 	switch {
 	case c.asked != 0 && asked >= c.a.cfg.PingTimeout:
-		c.session.Kick(server.Close{Reason: server.ReasonPing})
+		c.session.Broken(server.Close{Reason: server.ReasonPing})
 	case c.asked == 0 && heard < now && silent >= c.a.cfg.PingInterval:
 		c.asked = now
 		c.ping()

@@ -33,6 +33,8 @@ type Options struct {
 	Bus storage.Bus
 	// Beside is another node: both servers' clients know each other's addresses.
 	Beside *Server
+	// NoDigests says that the store keeps no passwords, as auth.Config.Digests does.
+	NoDigests bool
 	// Panics says that the test expects the core to catch panics.
 	Panics bool
 	// Patience is how long a client waits for what comes later; ten seconds when
@@ -100,7 +102,7 @@ func (s *Server) config(o Options) server.Config {
 	s.t.Helper()
 	defaults := conf.Default()
 	cfg := server.Config{
-		Hosts: s.hosts, Limits: defaults.Limits, Session: defaults.Session,
+		Hosts: s.hosts, Limits: defaults.Limits, Session: defaults.Session, StreamManagement: defaults.StreamManagement,
 		AuthAttempts: defaults.Auth.Attempts, Log: o.Log, Metrics: s.Metrics, Tap: o.Tap, Bus: o.Bus,
 	}
 	if o.Limits != nil {
@@ -115,6 +117,7 @@ func (s *Server) config(o Options) server.Config {
 	}
 	a, err := auth.New(auth.Config{
 		Users: s.Directory, Iterations: auth.MinIterations, Secret: []byte(strings.Repeat("s", 32)),
+		Digests: !o.NoDigests,
 	})
 	if err != nil {
 		s.t.Fatal(err)

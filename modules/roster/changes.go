@@ -53,7 +53,7 @@ func (m *Module) push(list []push) {
 	var buf []byte
 	for len(list) > 0 {
 		s := list[0].session
-		turn := s.Begin()
+		turn := s.Turn()
 		n := 0
 		for ; n < len(list) && list[n].session == s; n++ {
 			id := "push-" + strconv.FormatUint(m.pushed.Add(1), 36)

@@ -115,14 +115,16 @@ func (a *App) startCore(ctx context.Context) error {
 	}
 	authenticator, err := auth.New(auth.Config{
 		Users: a.stores.directory, Iterations: c.Auth.SCRAMIterations, Secret: secret,
+		Digests: c.KeepsPasswords(),
 	})
 	if err != nil {
 		return err
 	}
 	a.srv, err = server.New(server.Config{
-		Hosts: c.Hosts, Limits: c.Limits, Session: c.Session,
+		Hosts: c.Hosts, Limits: c.Limits, Session: c.Session, StreamManagement: c.StreamManagement,
 		Auth: authenticator, AuthAttempts: c.Auth.Attempts,
 		Log: a.o.Log, Metrics: a.metrics, Tap: a.o.Tap, Bus: a.stores.bus,
+		Idle: idle(c.Modules.Ping),
 	})
 	if err != nil {
 		return err
@@ -136,6 +138,14 @@ func (a *App) startCore(ctx context.Context) error {
 		return err
 	}
 	return a.srv.Join(ctx)
+}
+
+// idle is after what silence clients are asked whether they are still there.
+func idle(c conf.Ping) time.Duration {
+	if !c.Enabled {
+		return 0
+	}
+	return c.Interval
 }
 
 // background runs f until the App stops; its error is logged.
@@ -200,7 +210,7 @@ func (a *App) listenTCP(l conf.TCPListener) error {
 			RequireTLS: l.RequireTLS, PlainWithoutTLS: l.PlainWithoutTLS, LegacyAuth: l.LegacyAuth,
 			AdvertiseSession: true, NoPings: l.Bench,
 		},
-		Direct:   l.TLS == conf.TLSDirect, Limits: a.o.Config.Limits, Log: a.o.Log,
+		Direct: l.TLS == conf.TLSDirect, Limits: a.o.Config.Limits, Log: a.o.Log,
 	}
 	switch l.TLS {
 	case conf.TLSStartTLS:

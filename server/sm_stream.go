@@ -1,0 +1,288 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/stream"
+
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+)
+
+// manageable reports whether stream management is offered on the session's connection.
+func (s *Session) manageable() bool {
+	return s.srv.cfg.StreamManagement.Enabled && s.Info().Manageable
+}
+
+// offerManagement lists stream management among the features where it is offered.
+func (srv *Server) offerManagement() {
+	o := &offer{AfterLogin, func(s *Session, dst []byte) []byte {
+		if s.manageable() {
+			dst = append(dst, "<sm xmlns='"+ns.StreamManagement+"'/>"...)
+		}
+		return dst
+	}}
+	srv.offers.change(func(list []*offer) []*offer { return append(list, o) })
+}
+
+// streamElement takes an element of stream management (XEP-0198).
+func (s *Session) streamElement(t *Turn, el *xmlscan.Element) Outcome {
+	m := s.managed()
+	switch name := string(el.Local); {
+	case name != "enable" && name != "resume" && name != "r" && name != "a":
+		s.close(t, StreamError(stream.UnsupportedStanzaType, nil))
+	case !s.manageable():
+		s.streamFailed(t, stanza.FeatureNotImplemented)
+	case name == "resume" && s.phase == negotiating && !s.jid.IsZero():
+		s.resume(t, el)
+	case s.phase != bound, name == "resume", (name == "enable") == (m != nil && m.acks):
+		s.streamFailed(t, stanza.UnexpectedRequest)
+	case name == "enable":
+		s.enable(t, el)
+	case name == "r":
+		s.acknowledge(t, m)
+	default:
+		s.acknowledged(t, m, el)
+	}
+	return More
+}
+
+// streamFailed answers that an element of stream management came to nothing (section
+// 6).
+func (s *Session) streamFailed(t *Turn, c stanza.Condition) { s.streamFailedAt(t, c, "") }
+
+func (s *Session) streamFailedAt(t *Turn, c stanza.Condition, attrs string) {
+	t.buf = append(t.buf[:0], "<failed xmlns='"+ns.StreamManagement+"'"...)
+	t.buf = append(t.buf, attrs...)
+	t.buf = append(t.buf, '>', '<')
+	t.buf = append(t.buf, c...)
+	t.buf = append(t.buf, " xmlns='"+ns.Stanzas+"'/></failed>"...)
+	s.send(t, t.buf)
+}
+
+// enable starts stream management (section 3).
+func (s *Session) enable(t *Turn, el *xmlscan.Element) {
+	conf := &s.srv.cfg.StreamManagement
+	limit := time.Duration(0)
+	if resume := string(el.Attr("resume")); resume == "true" || resume == "1" {
+		limit = conf.Max
+		if n, err := strconv.ParseUint(string(el.Attr("max")), 10, 31); err == nil && n > 0 {
+			limit = min(limit, time.Duration(n)*time.Second)
+		}
+	}
+	answer := append(t.buf[:0], "<enabled xmlns='"+ns.StreamManagement+"'"...)
+	id := ""
+	if limit > 0 {
+		id = newID()
+		answer = append(answer, " id='"+id+"' resume='true' max='"...)
+		answer = append(strconv.AppendInt(answer, int64(limit/time.Second), 10), '\'')
+	}
+	answer = append(answer, '/', '>')
+	t.buf = answer
+
+	s.tap(TapOut, answer)
+	m := s.managed()
+	if m == nil {
+		m = s.manage()
+	} else {
+		m.mu.Lock()
+	}
+	err := m.release()
+	if e := m.carrier.transport.Write(answer); e != nil {
+		err = e
+	}
+	m.acks, m.max, m.id = true, limit, id
+	m.mu.Unlock()
+	if id != "" {
+		s.srv.streams.add(m)
+	}
+	if err != nil {
+		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
+	}
+	t.touch(s)
+}
+
+// acknowledge answers <r/> (section 4).
+func (s *Session) acknowledge(t *Turn, m *managed) {
+	t.buf = append(t.buf[:0], "<a xmlns='"+ns.StreamManagement+"' h='"...)
+	t.buf = append(strconv.AppendUint(t.buf, uint64(m.in), 10), "'/>"...)
+	s.send(t, t.buf)
+}
+
+// acknowledged takes <a/>.
+func (s *Session) acknowledged(t *Turn, m *managed, el *xmlscan.Element) {
+	h, ok := readCount(el)
+	switch {
+	case !ok:
+		s.close(t, StreamError(stream.BadFormat, errNoCount))
+	case !m.covers(h):
+		s.tooHigh(t, m, h)
+	default:
+		s.srv.metrics.acks.Inc()
+		m.acknowledge(h)
+		t.touch(s) // there may be more to ask for
+	}
+}
+
+var errNoCount = errors.New("an acknowledgement without a number")
+
+// readCount reads an attribute h, an unsignedInt of XML Schema.
+func readCount(el *xmlscan.Element) (h uint32, ok bool) {
+	n, err := strconv.ParseUint(string(el.Attr("h")), 10, 32)
+	return uint32(n), err == nil
+}
+
+// tooHigh ends a stream whose client acknowledges what it was not sent (section 6).
+func (s *Session) tooHigh(t *Turn, m *managed, h uint32) {
+	c := StreamError(stream.UndefinedCondition, fmt.Errorf("%d stanzas acknowledged of %d", h, m.sent()))
+	c.Detail = fmt.Sprintf("<handled-count-too-high xmlns='%s' h='%d' send-count='%d'/>", ns.StreamManagement, h, m.sent())
+	s.close(t, c)
+}
+
+// resume makes this session's connection the one of an earlier session, if the client
+// may have it (section 5). The turn is the earlier session's then.
+func (s *Session) resume(t *Turn, el *xmlscan.Element) {
+	h, ok := readCount(el)
+	id := el.AttrString("previd")
+	if !ok || id == "" {
+		s.streamFailed(t, stanza.BadRequest)
+		return
+	}
+	m := s.srv.streams.find(id)
+	if m == nil || m.session.jid.Bare() != s.jid {
+		s.notFound(t, id)
+		return
+	}
+	old := m.session
+	old.mu.Lock() // whoever has it waits for no session that is not bound
+	switch {
+	case old.phase != bound:
+		old.mu.Unlock()
+		s.notFound(t, id)
+		return
+	case !m.covers(h):
+		old.mu.Unlock()
+		s.tooHigh(t, m, h)
+		return
+	}
+	s.scarce().managed.Store(m) // what the transport brings goes there from now on
+	s.phase = closed
+	s.grown()
+	s.srv.sessionEnded()
+	if tap := s.srv.cfg.Tap; tap != nil {
+		tap(TapEvent{Conn: s.conn, JID: s.jid, Kind: TapClose, Close: Close{Reason: ReasonResumed}})
+	}
+	t.s = old
+	s.mu.Unlock()
+	old.resumed(t, m, s, h)
+}
+
+// notFound answers a client that wants a stream which is not there (any more).
+func (s *Session) notFound(t *Turn, id string) {
+	s.srv.metrics.resumptions.WithLabelValues("not-found").Inc()
+	attrs := ""
+	if h, ok := s.srv.streams.ended(id, s.jid); ok {
+		attrs = " h='" + strconv.FormatUint(uint64(h), 10) + "'"
+	}
+	s.streamFailedAt(t, stanza.ItemNotFound, attrs)
+}
+
+// resumed goes on with the stream on the connection of another session.
+func (s *Session) resumed(t *Turn, m *managed, on *Session, h uint32) {
+	was := m.about()
+	s.showBack(t, m)
+	s.Touch()
+	left, err := m.plug(on, h)
+	outcome := "resumed"
+	if left != nil {
+		outcome = "taken-over"
+		left.transport.Close(Close{Reason: ReasonResumed})
+		s.srv.metrics.disconnected(was.Kind, ReasonResumed)
+	} else {
+		s.srv.metrics.detached.Dec()
+	}
+	info := s.Info()
+	s.srv.metrics.moved(was.Kind, info.Kind)
+	s.srv.metrics.resumptions.WithLabelValues(outcome).Inc()
+	if err != nil {
+		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
+	}
+	if s.srv.informs() {
+		s.srv.log.Info("resumed", "jid", s.jid.String(), "conn", s.conn, "on", on.conn,
+			"transport", info.Kind, "remote", info.Remote, "outcome", outcome)
+	}
+	t.touch(s)
+}
+
+// detach takes a stream off its lost connection, and reports whether the session goes
+// on without one.
+func (s *Session) detach(c Close) bool {
+	m := s.managed()
+	if m == nil || m.max == 0 || !c.passing() || s.srv.closing.Load() {
+		return false
+	}
+	carrier := m.unplug(s.srv.now())
+	if carrier == nil {
+		return true // it has none already
+	}
+	m.lost = c.Reason
+	cut := c
+	cut.Cut = true
+	info := m.about()
+	s.srv.guard("close", s, func() { carrier.transport.Close(cut) })
+	s.srv.metrics.disconnected(info.Kind, c.Reason)
+	s.srv.metrics.detached.Inc()
+	s.logEnd("detached", c, info)
+	s.crowd()
+	return true
+}
+
+// crowd ends the user's session that has waited longest for its client, if too many do.
+func (s *Session) crowd() {
+	var first *managed
+	var since time.Duration
+	n := 0
+	for _, x := range s.srv.registry.of(s.jid.Bare()) {
+		m := x.managed()
+		if m == nil {
+			continue
+		}
+		m.mu.Lock()
+		if m.carrier == nil && !m.over {
+			if n++; first == nil || m.since < since {
+				first, since = m, m.since
+			}
+		}
+		m.mu.Unlock()
+	}
+	if n > s.srv.cfg.StreamManagement.Detached {
+		go first.session.expire(first)
+	}
+}
+
+// showAway shows a session away whose client has been gone for a while.
+func (s *Session) showAway(m *managed) {
+	turn := s.Turn()
+	defer turn.End()
+	p := s.Presence()
+	if m.carrier != nil || s.phase != bound || p == nil || p.Show == "away" || p.Show == "xa" {
+		return
+	}
+	defer turn.Guard("away")
+	m.before = p
+	s.broadcast(&turn.Batch, p.away(time.Now()))
+}
+
+// showBack shows again what the client had said of itself.
+func (s *Session) showBack(t *Turn, m *managed) {
+	if m.before == nil {
+		return
+	}
+	p := *m.before
+	p.At, m.before = time.Now(), nil
+	s.broadcast(&t.Batch, &p)
+}
