@@ -11,7 +11,6 @@ import (
 	"mellium.im/xmpp/stanza"
 	"mellium.im/xmpp/stream"
 
-	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 )
 
@@ -200,64 +199,4 @@ func (s *Session) Domain() string {
 		return s.neg.host
 	}
 	return ""
-}
-
-// Protocol is a specification that a module obeys, for people and for tests.
-type Protocol struct {
-	// Number is as in "XEP-0280" or "RFC 6121".
-	Number, Title string
-	// Version is the one that was read; empty for an RFC.
-	Version string
-	// Notes say what is left out or particular; may be empty.
-	Notes string
-	// Features are what disco#info of a virtual host or an account lists for it.
-	Features []string
-	// StreamFeatures are the namespaces of what stream features list for it.
-	StreamFeatures []string
-	// Module is who declared it; empty for the core. Declare sets it.
-	Module string
-}
-
-// declarations are the protocols that modules and the core declare.
-type declarations struct {
-	mu   sync.Mutex
-	list []*Protocol
-}
-
-// Declare says which protocol the module speaks.
-func (h *Host) Declare(p Protocol) {
-	p.Module = h.module.Name()
-	d := &h.srv.declared
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.list = append(d.list, &p)
-	h.undo = append(h.undo, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.list = slices.DeleteFunc(d.list, func(x *Protocol) bool { return x == &p })
-	})
-}
-
-// Protocols lists what the server speaks: what the core declares, then the modules in
-// the order of their start.
-func (srv *Server) Protocols() []Protocol {
-	d := &srv.declared
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	list := coreProtocols()
-	for _, p := range d.list {
-		list = append(list, *p)
-	}
-	return list
-}
-
-// coreProtocols is what the core itself speaks.
-func coreProtocols() []Protocol {
-	return []Protocol{
-		{Number: "RFC 6120", Title: "XMPP Core", Notes: "client to server; no server to server",
-			StreamFeatures: []string{ns.TLS, ns.SASL, ns.Bind}},
-		{Number: "RFC 6121", Title: "XMPP Instant Messaging and Presence", Notes: "presence and the routing of stanzas",
-			StreamFeatures: []string{ns.Session}},
-		{Number: "RFC 7622", Title: "XMPP Address Format"},
-	}
 }

@@ -33,6 +33,10 @@ func (m *Module) Name() string { return "disco" }
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
 	m.host = h
+	h.Declare(server.Protocol{
+		Number: "XEP-0030", Title: "Service Discovery", Version: "2.5.0", Notes: "of hosts, services and one's own account",
+		Features: []string{ns.DiscoInfo, ns.DiscoItems},
+	})
 	if err := h.HandleIQ(server.ToServer|server.ToSelf, ns.DiscoInfo, "query", m.info); err != nil {
 		return err
 	}

@@ -62,6 +62,10 @@ func (m *Module) Validate() error {
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
 	m.host = h
+	h.Declare(server.Protocol{
+		Number: "XEP-0199", Title: "XMPP Ping", Version: "2.0.1", Notes: "in both directions",
+		Features: []string{ns.Ping},
+	})
 	if err := h.HandleIQ(server.ToServer|server.ToSelf, ns.Ping, "ping", pong); err != nil {
 		return err
 	}

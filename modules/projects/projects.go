@@ -97,6 +97,9 @@ const (
 func (m *Module) Start(h *server.Host) error {
 	m.host = h
 	m.clustered = h.Node() != ""
+	h.Declare(server.Protocol{
+		Number: "XEP-0059", Title: "Result Set Management", Version: "1.0", Notes: "for who is online in a project",
+	})
 	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rollcall_projects_store_failures_total", Help: "Store calls of the projects module that failed.",
 	}, []string{"call"})

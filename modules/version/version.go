@@ -37,6 +37,7 @@ func (m *Module) Name() string { return "version" }
 
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
+	h.Declare(server.Protocol{Number: "XEP-0092", Title: "Software Version", Version: "1.1", Features: []string{ns.Version}})
 	version := m.o.Version
 	if version == "" {
 		version = built()
