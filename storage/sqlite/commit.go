@@ -244,7 +244,7 @@ func transactionError(err error) error {
 // runIn runs one write in a savepoint. The first error is the write's own, the
 // second one that of the transaction, which is lost then.
 func (c *committer) runIn(w *write) (own, whole error) {
-	if err := c.exec("SAVEPOINT w"); err != nil {
+	if _, err := exec(c.st.savepoint); err != nil {
 		return nil, err
 	}
 	if own = w.do(c.st); own != nil {
@@ -252,7 +252,8 @@ func (c *committer) runIn(w *write) (own, whole error) {
 			return own, fmt.Errorf("%w, after %w", err, own)
 		}
 	}
-	return own, c.exec("RELEASE w")
+	_, whole = exec(c.st.release)
+	return own, whole
 }
 
 // exec runs without a deadline, as all statements of the committer do:

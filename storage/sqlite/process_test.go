@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 // child does what the lines of its input say and answers each with a line:
 // "done" and the line once it is committed. "flood PREFIX" adds projects until
-// the process is killed, from several goroutines.
+// the process is killed, from several goroutines, and "keep PREFIX" messages.
 func child(path string) error {
 	ctx := context.Background()
 	s, err := sqlite.Open(ctx, sqlite.Options{Path: path})
@@ -45,6 +45,8 @@ func child(path string) error {
 		switch words[0] {
 		case "flood":
 			return flood(ctx, s, words[1])
+		case "keep":
+			return keepAndDiscard(ctx, s, words[1])
 		case "join":
 			err = s.Join(ctx, words[1], words[2])
 		case "leave":

@@ -56,7 +56,7 @@ func (p *preparing) add(to **sql.Stmt, query string) {
 type statements struct {
 	user, credentials, addUser, changeUser, removeUser, addKeys, removeKeys        *sql.Stmt
 	project, memberIDs, addProject, renameProject, removeProject, addMember, leave *sql.Stmt
-	forget                                                                         *sql.Stmt
+	forget, savepoint, release                                                     *sql.Stmt
 	own                                                                            ownStatements
 	all                                                                            []*sql.Stmt
 }
@@ -88,6 +88,8 @@ func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error)
 	p.add(&s.addMember, `INSERT INTO members (project, user) VALUES (?, ?) ON CONFLICT DO NOTHING`)
 	p.add(&s.leave, `DELETE FROM members WHERE project = ? AND user = ?`)
 	p.add(&s.forget, `DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ? AND at < unixepoch() - ?`)
+	p.add(&s.savepoint, `SAVEPOINT w`)
+	p.add(&s.release, `RELEASE w`)
 	s.own.prepare(&p)
 	s.all = p.all
 	if p.err != nil {
