@@ -54,6 +54,11 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// limits are the feature of XEP-0478.
+func limits(bytes int) string {
+	return fmt.Sprintf("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>%d</max-bytes></limits>", bytes)
+}
+
 func TestFeatures(t *testing.T) {
 	s := servertest.New(t, servertest.Options{Directory: people()})
 	open := func(secure bool, l server.Listener) *servertest.Client {
@@ -71,13 +76,13 @@ func TestFeatures(t *testing.T) {
 		{false, server.Listener{RequireTLS: true}, ""},
 	} {
 		c := open(test.secure, test.listener)
-		c.Match("<stream:features xmlns:stream='http://etherx.jabber.org/streams'>"+test.want+"</stream:features>", c.Open("example.com"))
+		c.Match("<stream:features xmlns:stream='http://etherx.jabber.org/streams'>"+test.want+limits(65536)+"</stream:features>", c.Open("example.com"))
 	}
 	c := open(true, server.Listener{AdvertiseSession: true})
 	c.Open("example.com")
 	c.Send(plain("alice", servertest.Password))
 	c.Expect("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
-	c.Match("<stream:features xmlns:stream='http://etherx.jabber.org/streams'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session></stream:features>", c.Open("example.com"))
+	c.Match("<stream:features xmlns:stream='http://etherx.jabber.org/streams'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>"+limits(262144)+"</stream:features>", c.Open("example.com"))
 }
 
 func TestAuthenticationAttempts(t *testing.T) {

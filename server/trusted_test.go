@@ -29,7 +29,7 @@ func TestAuthenticatedByTransport(t *testing.T) {
 		t.Fatalf("the outcome is %v", got)
 	}
 	c.ExpectNothing() // the transport knows already
-	c.Match("<stream:features xmlns:stream='http://etherx.jabber.org/streams'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>", c.Open("example.com"))
+	c.Match("<stream:features xmlns:stream='http://etherx.jabber.org/streams'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"+limits(262144)+"</stream:features>", c.Open("example.com"))
 	c.Bind("web")
 	if got := c.JID.String(); got != "alice@example.com/web" {
 		t.Errorf("bound %s", got)

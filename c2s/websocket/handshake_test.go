@@ -146,6 +146,7 @@ func TestCompressionOffers(t *testing.T) {
 func TestCompressed(t *testing.T) {
 	h := start(t, options{Config: websocket.Config{Compression: true}})
 	p := h.dial("Sec-WebSocket-Protocol: xmpp", "Sec-WebSocket-Extensions: permessage-deflate")
+	p.compressed = true
 	p.login("ann", "x")
 	const message = "<message xmlns='jabber:client' to='ann@example.com/x'><body>%s</body></message>"
 	p.send(fmt.Sprintf(message, "short"))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rollcall/c2s/websocket"
@@ -172,6 +173,7 @@ func (h *house) expectClose(reason string) {
 
 // peer is a client that says what it likes.
 type peer struct {
+	compressed bool // the client agreed to permessage-deflate
 	net.Conn
 	t  testing.TB
 	in *bufio.Reader
@@ -240,6 +242,11 @@ func (p *peer) next() ws.Frame {
 	f, err := websocket.ReadFrame(p.in)
 	if err != nil {
 		p.t.Fatal("read: ", err)
+	}
+	if p.compressed && f.Header.Rsv1() {
+		if f, err = wsflate.DecompressFrame(f); err != nil {
+			p.t.Fatal("decompress: ", err)
+		}
 	}
 	if !f.Header.Fin || f.Header.Rsv != 0 || f.Header.Masked {
 		p.t.Fatalf("frame with header %+v", f.Header)
