@@ -32,6 +32,8 @@ import (
 //   - message, routed, nobody: before a client's message is routed, after that, and when
 //     no connection took it (messages.go).
 //   - answer: an iq result or error that is for the server itself.
+//   - authorize: somebody asks whether a user may see another's presence; on the turn of
+//     who asks, or on none.
 
 // UserAvailable is the event of user_available.
 type UserAvailable struct {
@@ -86,6 +88,14 @@ type Subscription struct {
 	Answered bool
 }
 
+// Authorize is the event of authorize: whether one user may see another's presence (RFC
+// 6121 section 3.1), apart from what either of them blocks. The handler that knows of a
+// reason sets Allowed.
+type Authorize struct {
+	Viewer, User jid.JID // bare
+	Allowed      bool
+}
+
 // hooks are the core's events.
 type hooks struct {
 	userAvailable    Hook[UserAvailable]
@@ -98,6 +108,7 @@ type hooks struct {
 	routed           Hook[Routed]
 	nobody           Hook[Nobody]
 	answer           Hook[Answer]
+	authorize        Hook[Authorize]
 }
 
 func (h *hooks) name() {
@@ -111,6 +122,7 @@ func (h *hooks) name() {
 	h.routed.name = "routed"
 	h.nobody.name = "nobody"
 	h.answer.name = "answer"
+	h.authorize.name = "authorize"
 }
 
 // Hook is an ordered list of handlers of events E.
@@ -124,8 +136,11 @@ type handler[E any] struct {
 	module   string
 	priority int
 	time     prometheus.Observer // of the runs
+	wanted   func() bool         // nil for always
 	run      func(context.Context, *E)
 }
+
+func (x *handler[E]) wants() bool { return x.wanted == nil || x.wanted() }
 
 // add puts a handler in its place and returns what takes it out again.
 func (h *Hook[E]) add(added *handler[E]) (remove func()) {
@@ -155,7 +170,15 @@ func (h *Hook[E]) change(f func([]*handler[E]) []*handler[E]) {
 // any reports whether somebody wants to know: where an event costs something.
 func (h *Hook[E]) any() bool {
 	list := h.handlers.Load()
-	return list != nil && len(*list) > 0
+	if list == nil {
+		return false
+	}
+	for _, x := range *list {
+		if x.wants() {
+			return true
+		}
+	}
+	return false
 }
 
 // fire runs the handlers that were there when it was called.
@@ -165,7 +188,9 @@ func (h *Hook[E]) fire(srv *Server, e *E) {
 		return
 	}
 	for _, x := range *list {
-		x.call(srv, h.name, e)
+		if x.wants() {
+			x.call(srv, h.name, e)
+		}
 	}
 }
 

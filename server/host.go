@@ -123,10 +123,29 @@ func (h *Host) OnSubscription(priority int, f func(context.Context, *Subscriptio
 	on(h, &h.srv.hooks.subscription, priority, f)
 }
 
+// OnAuthorize adds a handler that knows who may see whom.
+func (h *Host) OnAuthorize(priority int, f func(context.Context, *Authorize)) {
+	on(h, &h.srv.hooks.authorize, priority, f)
+}
+
+// MaySee reports whether a user may see another's presence, by bare addresses, apart from
+// what either of them blocks. It may wait for a store.
+func (h *Host) MaySee(viewer, user jid.JID) bool {
+	e := &Authorize{Viewer: viewer, User: user, Allowed: viewer == user}
+	if !e.Allowed {
+		h.srv.hooks.authorize.fire(h.srv, e)
+	}
+	return e.Allowed
+}
+
 func on[E any](h *Host, hook *Hook[E], priority int, f func(context.Context, *E)) {
+	onIf(h, hook, priority, nil, f)
+}
+
+func onIf[E any](h *Host, hook *Hook[E], priority int, wanted func() bool, f func(context.Context, *E)) {
 	name := h.module.Name()
 	h.undo = append(h.undo, hook.add(&handler[E]{
-		module: name, priority: priority, run: f,
+		module: name, priority: priority, wanted: wanted, run: f,
 		time: h.srv.metrics.hooks.WithLabelValues(hook.name, name),
 	}))
 }
@@ -204,6 +223,21 @@ func (srv *Server) changePrivate(f func(map[string]struct{})) {
 
 // Sessions returns a user's bound sessions; the slice must not be changed.
 func (h *Host) Sessions(bare jid.JID) []*Session { return h.srv.registry.of(bare) }
+
+// Resources lists the full addresses of a user's available connections to any node.
+func (h *Host) Resources(bare jid.JID) (list []jid.JID) {
+	for _, s := range h.srv.registry.of(bare) {
+		if s.Presence() != nil {
+			list = append(list, s.jid)
+		}
+	}
+	for _, r := range h.srv.nodes.routes.of(bare) {
+		if r.available && !slices.Contains(list, r.full) {
+			list = append(list, r.full)
+		}
+	}
+	return list
+}
 
 // All walks over every bound session.
 func (h *Host) All() iter.Seq[*Session] { return h.srv.registry.all() }

@@ -6,6 +6,7 @@ import (
 	"mellium.im/xmpp/stanza"
 
 	"rollcall/internal/jid"
+	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 )
 
@@ -31,6 +32,8 @@ type Routed struct {
 	To     jid.JID // as in MessageEvent
 	Extra  []byte
 	Count  int
+	// Refused says that nobody took it and the sender was told so.
+	Refused bool
 }
 
 // Nobody is the event of nobody: no connection took a message. It may be one that a
@@ -65,9 +68,10 @@ func (h *Host) OnMessage(priority int, f func(context.Context, *MessageEvent)) {
 	on(h, &h.srv.hooks.message, priority, f)
 }
 
-// OnRouted adds a handler of messages that were routed.
-func (h *Host) OnRouted(priority int, f func(context.Context, *Routed)) {
-	on(h, &h.srv.hooks.routed, priority, f)
+// OnRouted adds a handler of messages that were routed. Where wanted is not nil, it is
+// asked first, since nearly every message is an event.
+func (h *Host) OnRouted(priority int, wanted func() bool, f func(context.Context, *Routed)) {
+	onIf(h, &h.srv.hooks.routed, priority, wanted, f)
 }
 
 // OnNobody adds a handler of messages that nobody took.
@@ -80,10 +84,24 @@ func (h *Host) OnAnswer(priority int, f func(context.Context, *Answer)) {
 	on(h, &h.srv.hooks.answer, priority, f)
 }
 
-// SetFilter makes f say whether what somebody sends may reach somebody, by bare
-// addresses (XEP-0191). It is asked for every stanza between two users and for every
-// presence that is told, so it has to be fast, and does not wait. Only one module may.
-func (h *Host) SetFilter(f func(from, to jid.JID) bool) {
+// Verdict is what a Filter says.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Pass    Verdict = iota
+	Shunned         // the recipient does not want to hear from the sender
+	Shuns           // the sender does not want to have to do with the recipient
+)
+
+// Filter says whether what somebody sends may reach somebody (XEP-0191). Addresses are
+// as full as they are known.
+type Filter func(from, to jid.JID) Verdict
+
+// SetFilter makes f say what passes. It is asked for every stanza between two users and
+// for every presence that is told, so it has to be fast, and does not wait. Only one
+// module may.
+func (h *Host) SetFilter(f Filter) {
 	h.srv.filter.Store(&f)
 	h.undo = append(h.undo, func() { h.srv.filter.Store(nil) })
 }
@@ -91,7 +109,22 @@ func (h *Host) SetFilter(f func(from, to jid.JID) bool) {
 // passes asks the filter.
 func (srv *Server) passes(from, to jid.JID) bool {
 	f := srv.filter.Load()
-	return f == nil || (*f)(from.Bare(), to.Bare())
+	return f == nil || (*f)(from, to) == Pass
+}
+
+// blocked is the condition for who writes to somebody that they block (XEP-0191 section
+// 3.3).
+const blocked = "<blocked xmlns='" + ns.BlockingErrors + "'/>"
+
+// shuns reports whether a client's stanza is for somebody whom its user blocks, and
+// answers it then.
+func (s *Session) shuns(st *Stanza) bool {
+	f := s.srv.filter.Load()
+	if f == nil || st.To.IsZero() || (*f)(s.jid, st.To) != Shuns {
+		return false
+	}
+	st.reply(stanza.Error{Condition: stanza.NotAcceptable, Type: stanza.Cancel}, blocked)
+	return true
 }
 
 // sendMessage routes a client's message to a user, with what the modules say to it.
@@ -111,7 +144,7 @@ func (s *Session) sendMessage(st *Stanza, to jid.JID) {
 	}
 	n := s.srv.routeMessage(st, to)
 	if s.srv.hooks.routed.any() {
-		s.srv.hooks.routed.fire(s.srv, &Routed{Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n})
+		s.srv.hooks.routed.fire(s.srv, &Routed{Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n, Refused: st.refused})
 	}
 }
 

@@ -115,6 +115,7 @@ func (srv *Server) routeMessage(st *Stanza, to jid.JID) int {
 // saying so.
 func (srv *Server) undelivered(st *Stanza) {
 	if st.Type != "headline" {
+		st.refused = st.Type != "error"
 		st.Reply(Error(stanza.ServiceUnavailable, ""))
 	}
 }

@@ -86,7 +86,7 @@ type Server struct {
 	domains  atomic.Pointer[map[string]*domain]
 	features featureTable
 	private  atomic.Pointer[map[string]struct{}] // namespaces that only modules may put into presence
-	filter   atomic.Pointer[func(from, to jid.JID) bool]
+	filter   atomic.Pointer[Filter]
 	nonzas   nonzaTable
 	offers   offerTable
 	declared declarations

@@ -227,6 +227,9 @@ func (s *Session) stanza(t *Turn, el *xmlscan.Element) {
 			return
 		}
 	}
+	if s.shuns(st) {
+		return
+	}
 	switch kind {
 	case Message:
 		s.serveMessage(st)

@@ -42,9 +42,10 @@ type Stanza struct {
 	To      jid.JID
 	Element *xmlscan.Element
 
-	extra []byte        // encoded children that a message gets besides its own
-	hops  uint64        // between nodes
-	avoid *cluster.Peer // the node that could not be reached
+	extra   []byte        // encoded children that a message gets besides its own
+	refused bool          // nobody took it, and its sender was told
+	hops    uint64        // between nodes
+	avoid   *cluster.Peer // the node that could not be reached
 }
 
 // types are the types of stanza that mean anything (RFC 6120 section 8.2.3, RFC 6121
@@ -163,22 +164,35 @@ func appendAddress(dst []byte, prefix string, j jid.JID) []byte {
 
 // Reply sends an error back to the sender, unless the stanza is itself an error
 // or the answer to something (RFC 6120 section 8.3.1).
-func (st *Stanza) Reply(e stanza.Error) {
+func (st *Stanza) Reply(e stanza.Error) { st.reply(e, "") }
+
+// reply is Reply with an application's own condition, as XML (RFC 6120 section 8.3.4).
+func (st *Stanza) reply(e stanza.Error, condition string) {
 	if st.Type == "error" || st.Kind == IQStanza && st.Type == "result" {
 		return
 	}
 	b := st.Batch
-	b.buf = st.appendReply(b.buf[:0], "error")
-	b.buf = append(b.buf, '>')
-	b.buf = AppendStanzaError(b.buf, e)
-	b.buf = append(b.buf, '<', '/')
-	b.buf = append(b.buf, st.Kind.String()...)
-	b.buf = append(b.buf, '>')
+	b.buf = st.appendError(b.buf[:0], e, condition)
 	if st.Session == nil {
 		b.srv.deliver(b, st.From, b.buf)
 		return
 	}
 	b.Send(st.Session, b.buf)
+}
+
+// AppendError appends the answer that Reply sends.
+func (st *Stanza) AppendError(dst []byte, e stanza.Error) []byte { return st.appendError(dst, e, "") }
+
+func (st *Stanza) appendError(dst []byte, e stanza.Error, condition string) []byte {
+	dst = append(st.appendReply(dst, "error"), '>')
+	dst = AppendStanzaError(dst, e)
+	if condition != "" {
+		dst = append(dst[:len(dst)-len("</error>")], condition...)
+		dst = append(dst, "</error>"...)
+	}
+	dst = append(dst, '<', '/')
+	dst = append(dst, st.Kind.String()...)
+	return append(dst, '>')
 }
 
 // appendReply appends the open start tag of an answer.

@@ -29,6 +29,14 @@ const (
 	Time             = "urn:xmpp:time"                          // XEP-0202
 	StreamManagement = "urn:xmpp:sm:3"                          // XEP-0198
 	StanzaID         = "urn:xmpp:sid:0"                         // XEP-0359
+	Carbons          = "urn:xmpp:carbons:2"                     // XEP-0280
+	Forward          = "urn:xmpp:forward:0"                     // XEP-0297
+	Hints            = "urn:xmpp:hints"                         // XEP-0334
+	Blocking         = "urn:xmpp:blocking"                      // XEP-0191
+	BlockingErrors   = "urn:xmpp:blocking:errors"               // XEP-0191
+	CSI              = "urn:xmpp:csi:0"                         // XEP-0352
+	Caps             = "http://jabber.org/protocol/caps"        // XEP-0115
+	LastActivity     = "jabber:iq:last"                         // XEP-0012
 	Project          = "urn:rollcall:project:1"                 // README
 	Notification     = "urn:rollcall:notify:1"                  // README
 )
