@@ -27,8 +27,10 @@ type Options struct {
 	Modules   []server.Module
 	Limits    *conf.Limits  // the defaults when nil
 	Session   *conf.Session // the defaults when nil, but presence never waits for more
-	Log       *slog.Logger  // the test's own log when nil
-	Tap       func(server.TapEvent)
+	// StreamManagement is for connections that are Manageable; the defaults when nil.
+	StreamManagement *conf.StreamManagement
+	Log              *slog.Logger // the test's own log when nil
+	Tap              func(server.TapEvent)
 	// Bus makes the server a node of a community; it joins after its modules started.
 	Bus storage.Bus
 	// Beside is another node: both servers' clients know each other's addresses.
@@ -111,6 +113,9 @@ func (s *Server) config(o Options) server.Config {
 	cfg.Session.Coalesce = 0 // tests look at what arrived once a turn is over
 	if o.Session != nil {
 		cfg.Session = *o.Session
+	}
+	if o.StreamManagement != nil {
+		cfg.StreamManagement = *o.StreamManagement
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(s.t.Output(), nil))
