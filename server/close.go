@@ -38,6 +38,8 @@ const (
 	ReasonStream
 	// ReasonUserRemoved: the account is gone.
 	ReasonUserRemoved
+	// ReasonEnded: an administrator ended it.
+	ReasonEnded
 	// ReasonShutdown: the server stops.
 	ReasonShutdown
 	// ReasonResumed: the stream was resumed on another connection (XEP-0198); this one
@@ -62,6 +64,7 @@ var reasons = [...]struct {
 	ReasonTLS:         {"tls", ""},
 	ReasonStream:      {"stream-error", stream.UndefinedCondition.Err},
 	ReasonUserRemoved: {"user-removed", stream.NotAuthorized.Err},
+	ReasonEnded:       {"ended-by-admin", stream.PolicyViolation.Err},
 	ReasonShutdown:    {"shutdown", stream.SystemShutdown.Err},
 	ReasonResumed:     {"resumed", stream.Conflict.Err},
 	ReasonInternal:    {"internal", stream.InternalServerError.Err},

@@ -31,6 +31,7 @@ import (
 //     registry, whatever the reason of its end.
 //   - message, routed, nobody: before a client's message is routed, after that, and when
 //     no connection took it (messages.go).
+//   - host_message: a message is for a virtual host itself.
 //   - answer: an iq result or error that is for the server itself.
 //   - authorize: somebody asks whether a user may see another's presence; on the turn of
 //     who asks, or on none.
@@ -107,6 +108,7 @@ type hooks struct {
 	message          Hook[MessageEvent]
 	routed           Hook[Routed]
 	nobody           Hook[Nobody]
+	hostMessage      Hook[HostMessage]
 	answer           Hook[Answer]
 	authorize        Hook[Authorize]
 }
@@ -121,6 +123,7 @@ func (h *hooks) name() {
 	h.message.name = "message"
 	h.routed.name = "routed"
 	h.nobody.name = "nobody"
+	h.hostMessage.name = "host_message"
 	h.answer.name = "answer"
 	h.authorize.name = "authorize"
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -241,6 +242,17 @@ func (h *Host) Resources(bare jid.JID) (list []jid.JID) {
 
 // All walks over every bound session.
 func (h *Host) All() iter.Seq[*Session] { return h.srv.registry.all() }
+
+// Connected lists, by bare address, who has a bound session here or at another node,
+// each once, in order.
+func (h *Host) Connected() []jid.JID {
+	list := h.srv.nodes.routes.users()
+	for s := range h.srv.registry.all() {
+		list = append(list, s.jid.Bare())
+	}
+	slices.SortFunc(list, func(a, b jid.JID) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(list)
+}
 
 // KickUser closes all sessions of one account.
 func (h *Host) KickUser(bare jid.JID, c Close) { h.srv.KickUser(bare, c) }

@@ -148,7 +148,7 @@ func (s *Session) answer(t *Turn, st *Stanza, d *domain) {
 		err = st.result(payload)
 	}
 	if err != nil {
-		st.Reply(s.srv.stanzaError(err, "iq", string(st.Element.ChildSpace), "module", module))
+		st.refuse(s.srv, err, "iq", string(st.Element.ChildSpace), "module", module)
 	}
 }
 
@@ -185,6 +185,26 @@ func (s *Session) scopeOf(st *Stanza) Scope {
 	default:
 		return ToOther
 	}
+}
+
+// Detailed is an error with a condition of the application's own (RFC 6120 section
+// 8.3.2).
+type Detailed struct {
+	Err    stanza.Error
+	Detail string // the encoded element
+}
+
+// Error implements error.
+func (e Detailed) Error() string { return e.Err.Error() }
+
+// Unwrap makes errors.As find the stanza error.
+func (e Detailed) Unwrap() error { return e.Err }
+
+// refuse answers a request with its handler's error.
+func (st *Stanza) refuse(srv *Server, err error, about ...any) {
+	var d Detailed
+	errors.As(err, &d) // leaves it empty when there is no detail
+	st.reply(srv.stanzaError(err, about...), d.Detail)
 }
 
 // result sends an iq result.

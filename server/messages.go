@@ -62,6 +62,29 @@ type Answer struct {
 	Failed  bool // it is an error
 }
 
+// HostMessage is the event of host_message: a client's message to a virtual host itself,
+// or to a resource of it. The handler that takes it sets Handled, and answers with
+// Stanza.Reply where something is wrong.
+type HostMessage struct {
+	Batch   *Batch
+	Stanza  *Stanza
+	Handled bool
+}
+
+// OnHostMessage adds a handler of messages to virtual hosts.
+func (h *Host) OnHostMessage(priority int, f func(context.Context, *HostMessage)) {
+	on(h, &h.srv.hooks.hostMessage, priority, f)
+}
+
+// hostMessage takes a message to a virtual host.
+func (srv *Server) hostMessage(st *Stanza) {
+	e := &HostMessage{Batch: st.Batch, Stanza: st}
+	srv.hooks.hostMessage.fire(srv, e)
+	if !e.Handled {
+		st.Reply(Error(stanza.ServiceUnavailable, ""))
+	}
+}
+
 // OnMessage, OnRouted and OnNobody add handlers about messages, OnAnswer of what
 // clients answer to requests of the server's own.
 func (h *Host) OnMessage(priority int, f func(context.Context, *MessageEvent)) {

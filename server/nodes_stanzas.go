@@ -198,6 +198,12 @@ func (st *Stanza) Fanout(from jid.JID, inner []byte) Fanout {
 	}
 }
 
+// NewFanout makes a message of the server's own ready for many; typ needs no escaping.
+func NewFanout(typ string, from jid.JID, inner []byte) Fanout {
+	head := appendAddress([]byte("<message xmlns='"+ns.Client+"'"), " from='", from)
+	return Fanout{head: head, tail: appendContent([]byte(" type='"+typ+"'"), Message, inner, nil)}
+}
+
 func (f *Fanout) appendFor(dst []byte, to jid.JID) []byte {
 	dst = append(dst, f.head...)
 	dst = appendAddress(dst, " to='", to)

@@ -174,7 +174,7 @@ func (s *Session) earlyIQ(t *Turn, el *xmlscan.Element) bool {
 		err = st.result(payload)
 	}
 	if err != nil {
-		st.Reply(s.srv.stanzaError(err, "iq", entry.space, "module", entry.module))
+		st.refuse(s.srv, err, "iq", entry.space, "module", entry.module)
 	}
 	return true
 }

@@ -75,7 +75,7 @@ func (s *Session) serveMessage(st *Stanza) {
 	case d.service != nil:
 		s.srv.guard("service message", s, func() { d.service.ServeMessage(s.srv.ctx, st) })
 	case to.Local() == "":
-		st.Reply(Error(stanza.ServiceUnavailable, ""))
+		s.srv.hostMessage(st)
 	default:
 		s.sendMessage(st, to)
 	}

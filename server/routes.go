@@ -2,6 +2,7 @@ package server
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,17 @@ func (t *routes) of(bare jid.JID) []route {
 	sh.RLock()
 	defer sh.RUnlock()
 	return sh.users[bare]
+}
+
+// users lists, by bare address, who is connected to other nodes.
+func (t *routes) users() (list []jid.JID) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.RLock()
+		list = slices.AppendSeq(list, maps.Keys(sh.users))
+		sh.RUnlock()
+	}
+	return list
 }
 
 // get returns the latest connection of a full address.

@@ -89,7 +89,9 @@ type Server struct {
 	filter   atomic.Pointer[Filter]
 	nonzas   nonzaTable
 	offers   offerTable
-	declared declarations
+	// discoNodes are the nodes of service discovery that modules know.
+	discoNodes nodeTable
+	declared   declarations
 
 	made     time.Time  // Session.Touch asks one clock since then, not two
 	changing sync.Mutex // of writers of domains and private

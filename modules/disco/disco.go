@@ -64,20 +64,25 @@ func answer(iq *server.IQ) (query *etree.Element, node string, err error) {
 	return query, node, nil
 }
 
-// known is answer for whom no node is known.
-func known(iq *server.IQ) (*etree.Element, error) {
+// about is answer for what is asked about an address itself; other is what another
+// module answers about a node.
+func (m *Module) about(ctx context.Context, iq *server.IQ) (query *etree.Element, other server.Payload, err error) {
 	query, node, err := answer(iq)
-	if err == nil && node != "" {
+	if err != nil || node == "" {
+		return query, nil, err
+	}
+	other, ok, err := m.host.AboutNode(ctx, iq, node)
+	if err == nil && !ok {
 		err = server.Error(stanza.ItemNotFound, "there is no such node")
 	}
-	return query, err
+	return nil, other, err
 }
 
 // info tells identity and features (XEP-0030 section 3.1).
-func (m *Module) info(_ context.Context, iq *server.IQ) (server.Payload, error) {
-	query, err := known(iq)
-	if err != nil {
-		return nil, err
+func (m *Module) info(ctx context.Context, iq *server.IQ) (server.Payload, error) {
+	query, other, err := m.about(ctx, iq)
+	if err != nil || other != nil {
+		return other, err
 	}
 	identity := query.CreateElement("identity")
 	if iq.Scope == server.ToServer {
@@ -96,10 +101,10 @@ func (m *Module) info(_ context.Context, iq *server.IQ) (server.Payload, error) 
 
 // items lists the services of a virtual host (XEP-0030 section 4.1); an account
 // has none.
-func (m *Module) items(_ context.Context, iq *server.IQ) (server.Payload, error) {
-	query, err := known(iq)
-	if err != nil {
-		return nil, err
+func (m *Module) items(ctx context.Context, iq *server.IQ) (server.Payload, error) {
+	query, other, err := m.about(ctx, iq)
+	if err != nil || other != nil {
+		return other, err
 	}
 	if iq.Scope == server.ToServer {
 		for _, name := range m.host.Services() {
