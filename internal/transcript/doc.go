@@ -32,6 +32,9 @@
 //	NAME opens                  opens the stream, with STARTTLS where the target says so, and takes the features
 //	NAME opens without tls      the same on a plain connection
 //	NAME opens to DOMAIN        with another domain in the header; "opens to nobody" leaves it out
+//	NAME authenticates          runs the SASL exchange of the mechanism in the cast on the stream as it is; the stream
+//	                            is to be restarted. Below "authenticates:" stand the first element and the others, with
+//	                            {mechanism} and {sasl}
 //	NAME restarts               opens the stream anew, as after SASL, and takes the features
 //	NAME connects               opens, authenticates and binds
 //	NAME disconnects            ends the stream politely; nothing else may have arrived before the server's end

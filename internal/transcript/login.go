@@ -108,20 +108,44 @@ func (e *UnexpectedError) Error() string {
 // Login authenticates on a stream with these features, restarts it and binds a
 // resource. It returns the full address.
 func Login(ctx context.Context, c Client, t Target, a Account, features *etree.Element) (string, error) {
-	if err := authenticate(ctx, c, a, features); err != nil {
-		return "", err
-	}
-	if err := c.Open(ctx, t.Host); err != nil {
-		return "", err
-	}
-	features, err := receiveFeatures(ctx, c)
+	features, err := Authenticate(ctx, c, t, a, features)
 	if err != nil {
 		return "", err
 	}
 	if child(features, ns.Bind, "bind") == nil {
 		return "", fmt.Errorf("transcript: bind is not offered: %s", Text(features))
 	}
-	return bind(ctx, c, a)
+	return Bind(ctx, c, a)
+}
+
+// Authenticate authenticates on a stream with these features, and restarts it. It
+// returns the new features.
+func Authenticate(ctx context.Context, c Client, t Target, a Account, features *etree.Element) (*etree.Element, error) {
+	m, offered, err := mechanism(a, features)
+	if err != nil {
+		return nil, err
+	}
+	if err := exchange(ctx, c, a, m, offered, saslForms); err != nil {
+		return nil, err
+	}
+	if err := c.Open(ctx, t.Host); err != nil {
+		return nil, err
+	}
+	return receiveFeatures(ctx, c)
+}
+
+// saslForms are what the client says in a SASL exchange; {mechanism} and {sasl} stand
+// for what changes.
+var saslForms = []string{
+	"<auth xmlns='" + ns.SASL + "' mechanism='{mechanism}'>{sasl}</auth>",
+	"<response xmlns='" + ns.SASL + "'>{sasl}</response>",
+}
+
+// mechanisms are those that clients know.
+func mechanisms() map[string]sasl.Mechanism {
+	return map[string]sasl.Mechanism{
+		sasl.ScramSha256.Name: sasl.ScramSha256, sasl.ScramSha1.Name: sasl.ScramSha1, sasl.Plain.Name: sasl.Plain,
+	}
 }
 
 // mechanism chooses from what the server offers.
@@ -132,7 +156,8 @@ func mechanism(a Account, features *etree.Element) (sasl.Mechanism, []string, er
 			offered = append(offered, strings.TrimSpace(m.Text()))
 		}
 	}
-	for _, m := range []sasl.Mechanism{sasl.ScramSha256, sasl.ScramSha1, sasl.Plain} {
+	for _, name := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"} {
+		m := mechanisms()[name]
 		if slices.Contains(offered, m.Name) && (a.Mechanism == "" || a.Mechanism == m.Name) {
 			return m, offered, nil
 		}
@@ -140,11 +165,11 @@ func mechanism(a Account, features *etree.Element) (sasl.Mechanism, []string, er
 	return sasl.Mechanism{}, nil, fmt.Errorf("transcript: no mechanism %q among %v", a.Mechanism, offered)
 }
 
-// authenticate runs a SASL exchange (RFC 6120 section 6.4).
-func authenticate(ctx context.Context, c Client, a Account, features *etree.Element) error {
-	m, offered, err := mechanism(a, features)
-	if err != nil {
-		return err
+// exchange runs a SASL exchange (RFC 6120 section 6.4). The client says the first of
+// the forms first, and then the second.
+func exchange(ctx context.Context, c Client, a Account, m sasl.Mechanism, offered, forms []string) error {
+	say := func(form string, data []byte) error {
+		return c.Send(strings.NewReplacer("{mechanism}", m.Name, "{sasl}", encodeSASL(data)).Replace(form))
 	}
 	local, _, _ := splitJID(a.JID)
 	negotiator := sasl.NewClient(m, sasl.RemoteMechanisms(offered...),
@@ -155,7 +180,7 @@ func authenticate(ctx context.Context, c Client, a Account, features *etree.Elem
 	if err != nil {
 		return err
 	}
-	if err := c.Send("<auth xmlns='" + ns.SASL + "' mechanism='" + m.Name + "'>" + encodeSASL(data) + "</auth>"); err != nil {
+	if err := say(forms[0], data); err != nil {
 		return err
 	}
 	for {
@@ -182,7 +207,7 @@ func authenticate(ctx context.Context, c Client, a Account, features *etree.Elem
 		case success:
 			return nil
 		}
-		if err := c.Send("<response xmlns='" + ns.SASL + "'>" + encodeSASL(data) + "</response>"); err != nil {
+		if err := say(forms[1], data); err != nil {
 			return err
 		}
 	}
@@ -203,8 +228,8 @@ func decodeSASL(text string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(text)
 }
 
-// bind binds the account's resource (RFC 6120 section 7).
-func bind(ctx context.Context, c Client, a Account) (string, error) {
+// Bind binds the account's resource (RFC 6120 section 7) and returns the full address.
+func Bind(ctx context.Context, c Client, a Account) (string, error) {
 	const id = "bind"
 	_, _, resource := splitJID(a.JID)
 	request := "<iq type='set' id='" + id + "'><bind xmlns='" + ns.Bind + "'"

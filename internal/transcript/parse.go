@@ -141,6 +141,8 @@ func parseVerb(step *Step, phrase string) error {
 		step.Verb = Opens
 	case "opens without tls":
 		step.Verb, step.NoTLS = Opens, true
+	case "authenticates", "authenticates:":
+		step.Verb = Authenticates
 	case "restarts":
 		step.Verb = Restarts
 	case "connects":

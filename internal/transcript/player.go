@@ -122,6 +122,25 @@ func (p *play) openFailed(a *player, step Step, err error) error {
 	return err
 }
 
+// authenticate authenticates with the mechanism of the cast, and says what the step
+// does.
+func (p *play) authenticate(ctx context.Context, a *player, step Step) error {
+	forms := saslForms
+	if len(step.Text) > 0 {
+		forms = step.Text
+	}
+	if len(forms) != len(saslForms) {
+		return fmt.Errorf("a SASL exchange takes %d elements", len(saslForms))
+	}
+	m, ok := mechanisms()[a.actor.Mechanism]
+	if !ok {
+		return fmt.Errorf("no mechanism %q", a.actor.Mechanism)
+	}
+	ctx, cancel := p.deadline(ctx)
+	defer cancel()
+	return exchange(ctx, a.client, a.actor.Account, m, []string{m.Name}, forms)
+}
+
 func (p *play) restart(ctx context.Context, a *player) error {
 	ctx, cancel := p.deadline(ctx)
 	defer cancel()
@@ -156,8 +175,8 @@ func (p *play) stream(a *player, step Step) {
 	}
 }
 
-// match compares and takes over what holes captured. Who sees an own bind result
-// is bound.
+// match compares and takes over what holes captured. Who sees an own bind result, or
+// that a stream is resumed, is bound.
 func (p *play) match(a *player, want, got *etree.Element) error {
 	vars, err := Compare(want, got, p.vars)
 	if err != nil {
@@ -167,6 +186,7 @@ func (p *play) match(a *player, want, got *etree.Element) error {
 	if b := child(got, ns.Bind, "bind"); b != nil && got.SelectAttrValue("type", "") == "result" {
 		a.bound = true
 	}
+	a.bound = a.bound || is(got, ns.StreamManagement, "resumed")
 	return nil
 }
 

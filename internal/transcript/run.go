@@ -169,6 +169,8 @@ func (p *play) step(ctx context.Context, step Step) error {
 		return errors.New("is not connected")
 	}
 	switch step.Verb {
+	case Authenticates:
+		return p.authenticate(ctx, a, step)
 	case Restarts:
 		return p.restart(ctx, a)
 	case Disconnects:

@@ -36,6 +36,7 @@ type Verb int
 const (
 	Dials Verb = iota + 1
 	Opens
+	Authenticates
 	Restarts
 	Connects
 	Disconnects
