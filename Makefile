@@ -9,7 +9,7 @@ PAIRS      ?= 10000
 CUTS       ?= 100
 SEED       ?= 3
 
-.PHONY: test setup check unit cross fuzz clients chaos nodes bench bench-compare performance million slow
+.PHONY: test setup check unit cross fuzz clients tsung chaos nodes bench bench-compare performance million slow
 
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
@@ -41,9 +41,15 @@ fuzz:
 	./scripts/fuzz $(FUZZTIME)
 
 # slixmpp and Smack over TCP, Smack's own integration tests, strophe.js and the demo page
-# in chromium, also through nginx.
+# in chromium, also through nginx; tsung.
 clients:
 	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestSmack|TestStrophe|TestDemoPage|TestNginx' ./test
+	go test -count=1 -parallel 4 -tags clients -v -run 'TestTsung|TestWorktile' ./test/tsung
+
+# tsung's own scenarios with their own pauses, and deploy/tsung/worktile.xml as it is: a
+# quarter of an hour. clients has short ones.
+tsung:
+	go test -count=1 -parallel 6 -tags clients -v -timeout 60m -run 'TestTsung|TestWorktile' ./test/tsung -full
 
 # The long runs on networks that do everything wrong; unit has short ones.
 chaos:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,6 +90,28 @@ func (r *Result) Errors() map[string]int {
 		errs["unfinished"] = lost
 	}
 	return errs
+}
+
+// Stopped are the users whose sessions ended because something in tsung failed: what it
+// says of each.
+func (r *Result) Stopped() ([]string, error) {
+	logs, err := filepath.Glob(filepath.Join(r.Dir, "tsung*@*.log"))
+	if err != nil || len(logs) == 0 {
+		return nil, errors.Join(errors.New("tsung wrote nothing about its users"), err)
+	}
+	var stopped []string
+	for _, name := range logs {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range strings.Split(string(data), "\n=") {
+			if strings.Contains(entry, "Stop in state ") {
+				stopped = append(stopped, entry)
+			}
+		}
+	}
+	return stopped, nil
 }
 
 // String shows everything, for people.

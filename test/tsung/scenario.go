@@ -24,9 +24,8 @@ const (
 
 // Change is what a run changes in a scenario. The zero value changes nothing.
 type Change struct {
-	// Host and Port are those of the server, of each <server>.
-	Host string
-	Port int
+	// Streams and HTTP are where the server listens for TCP, and for BOSH and WebSocket.
+	Streams, HTTP Place
 	// Type is the transport, where another one than the scenario's is meant; Path that
 	// of WebSocket.
 	Type, Path string
@@ -37,6 +36,14 @@ type Change struct {
 	Files map[string]string
 	// Thinking divides all pauses; 0 and 1 leave them.
 	Thinking float64
+	// Edit, where set, changes what else there is.
+	Edit func(root *etree.Element) error
+}
+
+// Place is where a server listens.
+type Place struct {
+	Host string
+	Port int
 }
 
 // Load is how many users arrive, and when. What is zero stays as it is.
@@ -86,6 +93,11 @@ func (c Change) Apply(scenario []byte) ([]byte, error) {
 	if err := errors.Join(c.Load.apply(root), c.files(root), c.pauses(root)); err != nil {
 		return nil, err
 	}
+	if c.Edit != nil {
+		if err := c.Edit(root); err != nil {
+			return nil, err
+		}
+	}
 	var out bytes.Buffer
 	_, err := doc.WriteTo(&out)
 	return out.Bytes(), err
@@ -93,11 +105,13 @@ func (c Change) Apply(scenario []byte) ([]byte, error) {
 
 func (c Change) servers(root *etree.Element) {
 	for _, s := range root.FindElements("./servers/server") {
-		set(s, "host", c.Host)
 		set(s, "type", c.Type)
-		if c.Port != 0 {
-			set(s, "port", strconv.Itoa(c.Port))
+		place := c.HTTP
+		if kind := s.SelectAttrValue("type", ""); kind == "tcp" || kind == "ssl" {
+			place = c.Streams
 		}
+		set(s, "host", place.Host)
+		set(s, "port", strconv.Itoa(place.Port))
 	}
 	if c.Path != "" {
 		option := root.FindElement("./options").CreateElement("option")

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -50,8 +49,8 @@ type Options struct {
 	// network such as "127.3.2.", on whose hosts 1 to 4 the server has to listen for TCP
 	// and HTTP clients, for metrics and for profiles, each on port 0.
 	Config func(dir, network string) string
-	// People are further users, with passwords of their own.
-	People iter.Seq2[storage.User, storage.Credentials]
+	// Records are further users and projects.
+	Records []storage.Record
 	// Log gets what the server says; nil for nobody.
 	Log io.Writer
 }
@@ -186,16 +185,11 @@ func (s *Server) fill(ctx context.Context, o Options) error {
 			return errors.Join(err, store.Close())
 		}
 	}
-	var records []storage.Record
+	records := o.Records
 	for i := range o.Users {
 		records = append(records, storage.Record{User: &storage.UserRecord{
 			User: storage.User{ID: User(i)}, Credentials: &secret,
 		}})
-	}
-	if o.People != nil {
-		for u, c := range o.People {
-			records = append(records, storage.Record{User: &storage.UserRecord{User: u, Credentials: &c}})
-		}
 	}
 	for p := 0; o.Group > 1 && p*o.Group < o.Users; p++ {
 		r := &storage.ProjectRecord{Project: storage.Project{ID: fmt.Sprintf("p%06d", p)}}
