@@ -187,6 +187,7 @@ type Modules struct {
 	Ping     Ping     `yaml:"ping"`
 	Version  Version  `yaml:"version"`
 	Time     Module   `yaml:"time"`
+	Carbons  Module   `yaml:"carbons"`
 	Example  Example  `yaml:"example"`
 }
 
@@ -348,6 +349,7 @@ func Default() *Config {
 			Ping:     Ping{Enabled: true, Interval: time.Minute, Timeout: 30 * time.Second},
 			Version:  Version{Enabled: true},
 			Time:     Module{Enabled: true},
+			Carbons:  Module{Enabled: true},
 			Example:  Example{Greeting: "Hello from rollcall"},
 		},
 		Memory: Memory{GCPercent: 50, GiveBack: true},

@@ -32,6 +32,9 @@ type Routed struct {
 	To     jid.JID // as in MessageEvent
 	Extra  []byte
 	Count  int
+	// Direct says that it went to the one connection of a full address; otherwise it went
+	// to those that messages to the bare address go to, if to any.
+	Direct bool
 	// Refused says that nobody took it and the sender was told so.
 	Refused bool
 }
@@ -167,7 +170,9 @@ func (s *Session) sendMessage(st *Stanza, to jid.JID) {
 	}
 	n := s.srv.routeMessage(st, to)
 	if s.srv.hooks.routed.any() {
-		s.srv.hooks.routed.fire(s.srv, &Routed{Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n, Refused: st.refused})
+		s.srv.hooks.routed.fire(s.srv, &Routed{
+			Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n, Direct: st.direct, Refused: st.refused,
+		})
 	}
 }
 

@@ -88,9 +88,11 @@ func (srv *Server) routeMessage(st *Stanza, to jid.JID) int {
 	if to.IsFull() {
 		if s := srv.registry.get(to); s != nil {
 			srv.forward(st, s)
+			st.direct = true
 			return 1
 		}
 		if p, ok := st.route(to); ok && st.forwardTo(p, to) {
+			st.direct = true
 			return 1
 		}
 		if st.Type != "chat" {

@@ -43,6 +43,7 @@ type Stanza struct {
 	Element *xmlscan.Element
 
 	extra   []byte        // encoded children that a message gets besides its own
+	direct  bool          // a message that the connection of a full address took
 	refused bool          // nobody took it, and its sender was told
 	hops    uint64        // between nodes
 	avoid   *cluster.Peer // the node that could not be reached

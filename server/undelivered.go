@@ -22,6 +22,8 @@ import (
 //     anybody who writes to somebody who is not there. XEP-0206 section 7 has a
 //     connection manager say recipient-unavailable to its server; between users it
 //     would give away that somebody was online.
+//   - A message from the account itself was meant for that connection alone, as copies of
+//     others are (XEP-0280), and is dropped.
 //   - An iq request is answered with service-unavailable.
 //   - All else is dropped: presence, iq answers, errors, headlines, elements of the
 //     stream. So nothing that is sent from here can come back for ever.
@@ -120,7 +122,7 @@ func (u *undelivered) message(el *returned) {
 	if bare {
 		u.copied++
 	}
-	if el.typ == "error" || el.typ == "headline" {
+	if el.typ == "error" || el.typ == "headline" || el.from == u.s.jid.Bare() {
 		return
 	}
 	takes := func(x *Session) (can, needs bool) {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"rollcall/conf"
+	"rollcall/modules/carbons"
 	"rollcall/modules/disco"
 	"rollcall/modules/example"
 	"rollcall/modules/ping"
@@ -36,6 +37,7 @@ func modules(c conf.Modules, d directory, presence storage.Presence) []server.Mo
 	add(c.Ping.Enabled, ping.New(ping.Options{Interval: c.Ping.Interval, Timeout: c.Ping.Timeout}))
 	add(c.Version.Enabled, version.New(version.Options{ShowOS: c.Version.ShowOS}))
 	add(c.Time.Enabled, entitytime.New())
+	add(c.Carbons.Enabled, carbons.New())
 	add(c.Example.Enabled, example.New(example.Options{Greeting: c.Example.Greeting}))
 	return list
 }
