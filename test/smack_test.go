@@ -11,7 +11,7 @@ func TestSmack(t *testing.T) {
 	a := startForClients(t)
 	tcp, _ := a.Addresses()
 	smackClasses(t)
-	java(t, "smack/client", "rollcall.Main", "-Dport="+port(t, tcp[0]))
+	java(t, "smack/client", "rollcall.Main", "-Dport="+port(t, tcp[0]), "-Dkept=false")
 }
 
 // smackClasses builds what is in test/smack, from what scripts/setup fetched.

@@ -109,10 +109,10 @@ final class Basics {
 		}
 		checks.check("what old clients say is said in words that Smack knows", () -> {
 			int since = alice.events.now();
-			bob.connection.sendNonza(new Raw("<presence><show>busy</show></presence>"));
+			bob.connection.sendStanza(new Raw("<presence><show>busy</show></presence>"));
 			alice.events.expect(since, "available", bob.address.toString(), "dnd");
 			since = alice.events.now();
-			bob.connection.sendNonza(new Raw("<presence><show>leave</show></presence>"));
+			bob.connection.sendStanza(new Raw("<presence><show>leave</show></presence>"));
 			alice.events.expect(since, "available", bob.address.toString(), "away");
 			must(alice.connection.isAuthenticated(), "alice has lost her connection");
 			return "";

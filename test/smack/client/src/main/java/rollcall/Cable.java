@@ -15,7 +15,10 @@ final class Cable implements AutoCloseable {
 	private final InetSocketAddress server;
 	private final ServerSocket door;
 	private final Set<Pair> pairs = new HashSet<>();
+	/** Ends at the server that {@link #change} left, so that they stay open. */
+	private final Set<Socket> left = new HashSet<>();
 	private boolean plugged = true;
+	private boolean mute;
 
 	private record Pair(Socket client, Socket server) {
 	}
@@ -33,6 +36,7 @@ final class Cable implements AutoCloseable {
 	/** Ends every connection without a word, at both ends, and lets nobody through until {@link #plug}. */
 	synchronized void pull() {
 		plugged = false;
+		mute = false;
 		for (Pair pair : Set.copyOf(pairs)) {
 			reset(pair.client);
 			reset(pair.server);
@@ -45,6 +49,7 @@ final class Cable implements AutoCloseable {
 	 * reads and that says nothing any more. New connections get through.
 	 */
 	synchronized void change() {
+		mute = false;
 		for (Pair pair : Set.copyOf(pairs)) {
 			pairs.remove(pair);
 			reset(pair.client);
@@ -52,8 +57,10 @@ final class Cable implements AutoCloseable {
 		}
 	}
 
-	/** Ends of the server's that {@link #change} left, so that they stay open. */
-	private final Set<Socket> left = new HashSet<>();
+	/** From now on what either end says gets lost, and neither notices; until the next break. */
+	synchronized void mute() {
+		mute = true;
+	}
 
 	synchronized void plug() {
 		plugged = true;
@@ -107,6 +114,9 @@ final class Cable implements AutoCloseable {
 				synchronized (this) {
 					if (!pairs.contains(pair)) {
 						return;
+					}
+					if (mute) {
+						continue;
 					}
 				}
 				out.write(buffer, 0, n);

@@ -10,12 +10,15 @@ import org.jivesoftware.smack.SmackException;
 import org.jivesoftware.smack.XMPPConnection;
 import org.jivesoftware.smack.XMPPException;
 import org.jivesoftware.smack.chat2.ChatManager;
+import org.jivesoftware.smack.filter.MessageWithBodiesFilter;
+import org.jivesoftware.smack.packet.Message;
 import org.jivesoftware.smack.packet.Presence;
 import org.jivesoftware.smack.roster.AbstractPresenceEventListener;
 import org.jivesoftware.smack.roster.Roster;
 import org.jivesoftware.smack.tcp.XMPPTCPConnection;
 import org.jivesoftware.smack.tcp.XMPPTCPConnectionConfiguration;
 import org.jivesoftware.smack.util.TLSUtils;
+import org.jivesoftware.smackx.delay.packet.DelayInformation;
 import org.jxmpp.jid.BareJid;
 import org.jxmpp.jid.EntityBareJid;
 import org.jxmpp.jid.FullJid;
@@ -54,13 +57,17 @@ final class Person {
 		roster.setSubscriptionMode(Roster.SubscriptionMode.manual);
 		roster.addPresenceEventListener(new Others());
 		ChatManager.getInstanceFor(connection)
-			.addIncomingListener((from, message, chat) -> events.add("message", from.toString(), message.getBody()));
+			.addIncomingListener((from, message, chat) -> hear(from.toString(), message));
+		// They are called when a stanza has been written, wherever it is then.
+		connection.addStanzaSendingListener(stanza -> events.add("sent", stanza.getTo().asBareJid().toString(), ((Message) stanza).getBody()),
+			MessageWithBodiesFilter.INSTANCE);
 	}
 
 	Person(Options options, String name) throws IOException, KeyManagementException, NoSuchAlgorithmException {
 		this(options, name, options.server().getPort(), options.password(), null);
 	}
 
+	/** Logs in, or goes on with the session when the connection broke. */
 	Person login() throws SmackException, IOException, XMPPException, InterruptedException {
 		connection.connect();
 		connection.login();
@@ -72,9 +79,16 @@ final class Person {
 		connection.sendStanza(connection.getStanzaFactory().buildPresenceStanza().setMode(mode).build());
 	}
 
+	private void hear(String from, Message message) {
+		if (DelayInformation.from(message) != null) {
+			events.add("kept", from, message.getBody());
+		}
+		events.add("message", from, message.getBody());
+	}
+
 	void say(Jid to, String text) throws SmackException, InterruptedException {
 		connection.sendStanza(connection.getStanzaFactory().buildMessageStanza().to(to)
-			.ofType(org.jivesoftware.smack.packet.Message.Type.chat).setBody(text).build());
+			.ofType(Message.Type.chat).setBody(text).build());
 	}
 
 	/** Logs out politely. */

@@ -1,10 +1,16 @@
 package rollcall;
 
-import org.jivesoftware.smack.packet.Nonza;
+import org.jivesoftware.smack.packet.Stanza;
 import org.jivesoftware.smack.packet.XmlEnvironment;
 
-/** XML that Smack has no words for. */
-record Raw(String xml) implements Nonza {
+/** A stanza that Smack has no words for. It counts as one for stream management. */
+final class Raw extends Stanza {
+	private final String xml;
+
+	Raw(String xml) {
+		this.xml = xml;
+	}
+
 	@Override
 	public String toXML(XmlEnvironment around) {
 		return xml;
@@ -16,7 +22,7 @@ record Raw(String xml) implements Nonza {
 	}
 
 	@Override
-	public String getNamespace() {
-		return "jabber:client";
+	public String toString() {
+		return xml;
 	}
 }
