@@ -16,6 +16,8 @@ type Batch struct {
 	buf   []byte          // for the stanza being encoded
 	item  []byte          // for what is being posted
 	sent  int             // elements, not counted by the metrics yet
+	// delivery is what is being sent, while somebody wants to know whether it is safe.
+	delivery *delivery
 }
 
 // Send queues one encoded stanza, which is copied, for one connection. A
@@ -34,7 +36,11 @@ func (b *Batch) touch(s *Session) {
 
 func (b *Batch) queue(s *Session, stanza []byte, from jid.JID) {
 	s.tap(TapOut, stanza)
-	if err := s.write(stanza, from); err != nil {
+	d := b.delivery
+	if d != nil && d.to != s.jid.Bare() {
+		d = nil
+	}
+	if err := s.write(stanza, from, d); err != nil {
 		s.Kick(Close{Reason: ReasonSlowReader, Cause: err})
 	}
 	b.sent++

@@ -133,7 +133,7 @@ func (t *Turn) End() {
 	s := t.s
 	s.mu.Unlock()
 	t.Flush()
-	t.s, t.from, t.stanza, t.iq = nil, nil, Stanza{}, IQ{}
+	t.s, t.from, t.delivery, t.stanza, t.iq = nil, nil, nil, Stanza{}, IQ{}
 	s.srv.turns.Put(t)
 }
 

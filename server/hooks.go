@@ -110,6 +110,8 @@ type hooks struct {
 	nobody           Hook[Nobody]
 	hostMessage      Hook[HostMessage]
 	answer           Hook[Answer]
+	unsafe           Hook[Unsafe]
+	acked            Hook[Acked]
 	authorize        Hook[Authorize]
 }
 
@@ -125,6 +127,8 @@ func (h *hooks) name() {
 	h.nobody.name = "nobody"
 	h.hostMessage.name = "host_message"
 	h.answer.name = "answer"
+	h.unsafe.name = "unsafe"
+	h.acked.name = "acked"
 	h.authorize.name = "authorize"
 }
 

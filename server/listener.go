@@ -52,4 +52,10 @@ func (s *Session) Listener() Listener {
 }
 
 // Pingable reports whether the client may be asked whether it is still there.
-func (s *Session) Pingable() bool { return s.traits&noPings == 0 }
+func (s *Session) Pingable() bool {
+	carrier := s
+	if m := s.managed(); m != nil {
+		carrier = m.on()
+	}
+	return carrier != nil && carrier.traits&noPings == 0
+}

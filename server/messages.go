@@ -168,7 +168,12 @@ func (s *Session) sendMessage(st *Stanza, to jid.JID) {
 		s.srv.undelivered(st)
 		return
 	}
+	if !s.follow(st.Batch, to) {
+		st.Reply(Error(stanza.ResourceConstraint, "too many messages are not safe yet"))
+		return
+	}
 	n := s.srv.routeMessage(st, to)
+	s.followed(st.Batch)
 	if s.srv.hooks.routed.any() {
 		s.srv.hooks.routed.fire(s.srv, &Routed{
 			Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n, Direct: st.direct, Refused: st.refused,

@@ -109,6 +109,7 @@ type Server struct {
 	watch    watch
 	// queueBytes bounds what waits for a client's acknowledgement.
 	queueBytes int
+	rescue     sync.Mutex    // of storing what would be lost with the process, at its end
 	open       atomic.Int64  // sessions that did not end yet, hooks included
 	ended      chan struct{} // told of ends while closing
 	closing    atomic.Bool

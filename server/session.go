@@ -291,6 +291,10 @@ func (s *Session) end(t *Turn, c Close) {
 	s.marks.Or(surely)
 	defer s.srv.sessionEnded()
 	s.grown()
+	m := s.managed()
+	if m != nil && m.acks {
+		s.lastWord(t, m)
+	}
 	if was == bound {
 		s.srv.registry.remove(s, func() { s.srv.nodes.farewell(&t.Batch, s) })
 	}
@@ -305,8 +309,12 @@ func (s *Session) end(t *Turn, c Close) {
 		s.srv.registry.done(s)
 		s.srv.endings.end(s)
 	}
-	if len(left) > 0 {
-		go s.giveBack(left)
+	switch {
+	case len(left) == 0:
+	case s.srv.closing.Load():
+		s.rescue(&t.Batch, left)
+	default:
+		go s.takeBack(func(u *undelivered) { u.giveBack(u.entries(left)) })
 	}
 }
 

@@ -53,10 +53,19 @@ type managed struct {
 	in     uint32    // stanzas that the client sent, modulo 2^32
 	lost   Reason    // why the last connection was lost
 	before *Presence // what the client said of itself, while it is shown away instead
+	unsafe []uncertain
+	way    delivery // of the message that is being routed
+
+	pending atomic.Int32  // messages of the client that are not safe
+	owed    atomic.Bool   // an answer to the client's <r/> waits until they are
+	owing   time.Duration // since when; under mu
 }
 
 // entry is a stanza that a client has not acknowledged, or was not sent.
-type entry struct{ data []byte }
+type entry struct {
+	data []byte
+	kept *kept // nil when nobody wants to know
+}
 
 // rare is what few sessions have. It is put there during the turn.
 type rare struct {
@@ -96,16 +105,20 @@ func (s *Session) manage() *managed {
 }
 
 // write queues an element for the peer. from is the sender of a presence that a later
-// one of the same sender makes needless, otherwise zero.
-func (s *Session) write(el []byte, from jid.JID) error {
+// one of the same sender makes needless, otherwise zero; d is nil when nobody wants to
+// know what becomes of the element.
+func (s *Session) write(el []byte, from jid.JID, d *delivery) error {
 	s.marks.Add(oneWriter)
 	m := s.managed()
 	if m == nil {
 		defer s.marks.Add(^oneWriter + 1)
+		if d != nil {
+			d.direct = true
+		}
 		return s.transport.Write(el)
 	}
 	s.marks.Add(^oneWriter + 1)
-	return m.write(el, from)
+	return m.write(el, from, d)
 }
 
 func (s *Session) flush() {
@@ -127,7 +140,7 @@ func isStanza(el []byte) bool {
 	return false
 }
 
-func (m *managed) write(el []byte, from jid.JID) error {
+func (m *managed) write(el []byte, from jid.JID, d *delivery) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -135,11 +148,11 @@ func (m *managed) write(el []byte, from jid.JID) error {
 		return nil
 	case m.carrier == nil:
 		if isStanza(el) {
-			m.tail.add(from, entry{bytes.Clone(el)})
+			m.tail.add(from, newEntry(el, d))
 		}
 		return m.room()
 	case m.holding && !from.IsZero():
-		m.tail.add(from, entry{bytes.Clone(el)})
+		m.tail.add(from, newEntry(el, d))
 		if m.tail.count < maxHeld && m.tail.bytes < maxHeldBytes {
 			return nil
 		}
@@ -150,9 +163,20 @@ func (m *managed) write(el []byte, from jid.JID) error {
 		}
 	}
 	if !m.acks || !isStanza(el) {
+		if d != nil {
+			d.direct = true
+		}
 		return m.carrier.transport.Write(el)
 	}
-	return m.send(entry{bytes.Clone(el)})
+	return m.send(newEntry(el, d))
+}
+
+func newEntry(el []byte, d *delivery) entry {
+	e := entry{data: bytes.Clone(el)}
+	if d != nil {
+		e.kept = d.keep(e.data)
+	}
+	return e
 }
 
 // send sends a stanza that counts. It is kept even when the connection does not take
@@ -233,19 +257,23 @@ func (m *managed) sent() uint32 {
 }
 
 // acknowledge takes note that the client has handled h stanzas, where covers says that
-// it can have. An answer to <r/> is not due any more then.
-func (m *managed) acknowledge(h uint32) {
+// it can have. An answer to <r/> is not due any more then. It returns what somebody wants
+// to know of.
+func (m *managed) acknowledge(h uint32) []*kept {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked = false
-	m.drop(h)
+	return m.drop(h)
 }
 
-func (m *managed) drop(h uint32) {
+func (m *managed) drop(h uint32) (gotten []*kept) {
 	n := int(h - m.acked)
 	m.acked = h
 	for _, e := range m.queue[:n] {
 		m.bytes -= len(e.data)
+		if e.kept != nil {
+			gotten = append(gotten, e.kept)
+		}
 	}
 	left := copy(m.queue, m.queue[n:])
 	clear(m.queue[left:])
@@ -253,6 +281,7 @@ func (m *managed) drop(h uint32) {
 	if left == 0 && cap(m.queue) > maxIdleQueue {
 		m.queue = nil
 	}
+	return gotten
 }
 
 // maxIdleQueue is how many entries a queue has room for while it is empty.
@@ -275,13 +304,13 @@ func (m *managed) unplug(now time.Duration) (carrier *Session) {
 
 // plug puts the stream on the connection of carrier: what the client says it has not
 // got, and what was not sent, is sent now. It returns the session whose connection the
-// stream leaves, nil when it had none.
-func (m *managed) plug(carrier *Session, h uint32) (old *Session, err error) {
+// stream leaves, nil when it had none, and what acknowledge does.
+func (m *managed) plug(carrier *Session, h uint32) (old *Session, gotten []*kept, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old = m.carrier
 	m.carrier, m.asked, m.news, m.holding = carrier, false, true, false
-	m.drop(h)
+	gotten = m.drop(h)
 	resumed := []byte("<resumed xmlns='" + ns.StreamManagement + "' previd='" + m.id + "' h='")
 	resumed = append(strconv.AppendUint(resumed, uint64(m.in), 10), "'/>"...)
 	m.session.tap(TapOut, resumed)
@@ -294,7 +323,7 @@ func (m *managed) plug(carrier *Session, h uint32) (old *Session, err error) {
 	if full := m.release(); err == nil {
 		err = full
 	}
-	return old, err
+	return old, gotten, err
 }
 
 // stop ends it, and returns the session whose connection the stream was on, and what
@@ -330,11 +359,21 @@ func (m *managed) about() Info {
 	return m.info
 }
 
-// giveBack gives back what a client did not acknowledge.
-func (s *Session) giveBack(left []entry) {
-	var all []byte
-	for _, e := range left {
-		all = append(all, e.data...)
+// lastWord tells the client, if it is there, how much of what it sent was handled: what
+// is not acknowledged it sends again in its next session.
+func (s *Session) lastWord(t *Turn, m *managed) {
+	s.secure(&t.Batch, m)
+	m.in = m.handled()
+	if m.carrier == nil {
+		return
 	}
-	s.Undelivered(all)
+	t.buf = m.appendAck(t.buf[:0])
+	s.tap(TapOut, t.buf)
+	// It may be full, and that may be why.
+	_ = m.carrier.transport.Write(t.buf)
+}
+
+func (m *managed) appendAck(dst []byte) []byte {
+	dst = append(dst, "<a xmlns='"+ns.StreamManagement+"' h='"...)
+	return append(strconv.AppendUint(dst, uint64(m.handled()), 10), "'/>"...)
 }

@@ -106,11 +106,42 @@ func (s *Session) enable(t *Turn, el *xmlscan.Element) {
 	t.touch(s)
 }
 
-// acknowledge answers <r/> (section 4).
+// acknowledge answers <r/> (section 4), as soon as what the client sent is safe.
 func (s *Session) acknowledge(t *Turn, m *managed) {
-	t.buf = append(t.buf[:0], "<a xmlns='"+ns.StreamManagement+"' h='"...)
-	t.buf = append(strconv.AppendUint(t.buf, uint64(m.in), 10), "'/>"...)
+	if m.pending.Load() > 0 && s.srv.cfg.StreamManagement.AckDelay > 0 {
+		if !m.owed.Swap(true) {
+			m.owe()
+		}
+		if m.pending.Load() > 0 {
+			return // whoever makes the last one safe, or the watch, has it answered
+		}
+	}
+	s.acknowledgeSafe(t, m)
+}
+
+// owe begins to wait.
+func (m *managed) owe() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.owing = m.session.srv.now()
+	m.session.srv.watch.add(m)
+}
+
+func (s *Session) acknowledgeSafe(t *Turn, m *managed) {
+	m.owed.Store(false)
+	s.secure(&t.Batch, m)
+	t.buf = m.appendAck(t.buf[:0])
 	s.send(t, t.buf)
+}
+
+// answerOwed answers an <r/> that has waited.
+func (s *Session) answerOwed(m *managed) {
+	turn := s.Turn()
+	defer turn.End()
+	if s.phase == bound && m.owed.Load() {
+		defer turn.Guard("acknowledgement")
+		s.acknowledgeSafe(turn, m)
+	}
 }
 
 // acknowledged takes <a/>.
@@ -123,7 +154,7 @@ func (s *Session) acknowledged(t *Turn, m *managed, el *xmlscan.Element) {
 		s.tooHigh(t, m, h)
 	default:
 		s.srv.metrics.acks.Inc()
-		m.acknowledge(h)
+		gotten(&t.Batch, m.acknowledge(h))
 		t.touch(s) // there may be more to ask for
 	}
 }
@@ -196,7 +227,11 @@ func (s *Session) resumed(t *Turn, m *managed, on *Session, h uint32) {
 	was := m.about()
 	s.showBack(t, m)
 	s.Touch()
-	left, err := m.plug(on, h)
+	s.secure(&t.Batch, m)
+	m.in = m.handled() // the client sends the rest again
+	m.unsafe = nil
+	left, safe, err := m.plug(on, h)
+	gotten(&t.Batch, safe)
 	outcome := "resumed"
 	if left != nil {
 		outcome = "taken-over"

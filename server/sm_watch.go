@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// watch looks after streams that wait for something: for an answer to <r/>, or for a
-// new connection. All of them share one timer, which runs only while there are any.
+// watch looks after streams that wait for something: for an answer to <r/>, for a new
+// connection, or for messages to be safe. All of them share one timer, which runs only while there are any.
 type watch struct {
 	mu      sync.Mutex
 	list    []*managed
@@ -67,6 +67,13 @@ func (m *managed) look(now time.Duration) (again bool) {
 		again = m.lookDetached(now)
 	case m.asked:
 		again = m.lookAsked(now)
+	}
+	if !m.over && m.owed.Load() {
+		if now-m.owing < m.session.srv.cfg.StreamManagement.AckDelay {
+			again = true
+		} else {
+			go m.session.answerOwed(m)
+		}
 	}
 	m.watched = again
 	return again

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"iter"
+
 	"mellium.im/xmpp/stanza"
 
 	"rollcall/internal/jid"
@@ -31,6 +33,11 @@ import (
 // While the server shuts down nothing goes back: those it would go to are leaving
 // as well.
 func (s *Session) Undelivered(elements []byte) {
+	s.takeBack(func(u *undelivered) { u.giveBack(u.stanzas(elements)) })
+}
+
+// takeBack runs f when the session has ended, unless the server shuts down.
+func (s *Session) takeBack(f func(u *undelivered)) {
 	if s.srv.closing.Load() || !s.jid.IsFull() {
 		return
 	}
@@ -41,7 +48,7 @@ func (s *Session) Undelivered(elements []byte) {
 	}
 	u := undelivered{Batch: Batch{srv: s.srv}, s: s}
 	defer u.Flush()
-	s.srv.guard("undelivered", s, func() { u.giveBack(elements) })
+	s.srv.guard("undelivered", s, func() { f(&u) })
 }
 
 // undelivered is what goes back of one session.
@@ -53,18 +60,20 @@ type undelivered struct {
 	copied uint64
 }
 
-func (u *undelivered) giveBack(elements []byte) {
+func (u *undelivered) giveBack(stanzas iter.Seq[returned]) {
 	copies := uint64(0)
-	for el := range u.stanzas(elements) {
-		if el.to == u.s.jid.Bare() && el.kind == Message {
+	for el := range stanzas {
+		if el.to == u.s.jid.Bare() && el.kind == Message && !el.replayed() {
 			copies++
 		}
 	}
 	u.copied = max(u.s.copies.Load(), copies) - copies
-	for el := range u.stanzas(elements) {
+	var safe needless
+	defer func() { safe.fire(&u.Batch) }()
+	for el := range stanzas {
 		switch el.kind {
 		case Message:
-			u.message(&el)
+			u.safely(&el, &safe)
 		case IQStanza:
 			if el.typ == "get" || el.typ == "set" {
 				u.refuse(&el)
@@ -80,10 +89,28 @@ type returned struct {
 	kind     Kind
 	typ      string
 	from, to jid.JID
+	kept     *kept // nil when nobody wants to know what becomes of it
+}
+
+// replayed reports whether the stanza came from the store, and to this session only.
+func (el *returned) replayed() bool { return el.kept != nil && el.kept.replayed }
+
+// entries walks over the stanzas of a queue.
+func (u *undelivered) entries(left []entry) iter.Seq[returned] {
+	return func(yield func(returned) bool) {
+		for _, e := range left {
+			for el := range u.stanzas(e.data) {
+				el.kept = e.kept
+				if !yield(el) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // stanzas walks over those elements that are stanzas between addresses.
-func (u *undelivered) stanzas(elements []byte) func(yield func(returned) bool) {
+func (u *undelivered) stanzas(elements []byte) iter.Seq[returned] {
 	return func(yield func(returned) bool) {
 		var scan xmlscan.Scanner
 		scan.Scope(streamScope())
@@ -115,28 +142,46 @@ func streamScope() []xmlscan.Attr {
 	return []xmlscan.Attr{{Name: []byte("xmlns:stream"), Value: []byte(ns.Stream), Quote: '\''}}
 }
 
-// message sends a message on, or says that it could not be delivered.
-func (u *undelivered) message(el *returned) {
+// safely sends a message on. One that is in the store stays there as long as it is not
+// safe elsewhere.
+func (u *undelivered) safely(el *returned, safe *needless) {
+	if el.kept == nil {
+		u.message(el)
+		return
+	}
+	d := delivery{to: el.to.Bare(), kept: el.kept}
+	u.delivery = &d
+	taken := u.message(el)
+	u.delivery = nil
+	if d.direct {
+		safe.add(d.to, el.kept.took())
+	}
+	safe.add(d.to, el.kept.released(!taken && el.kept.inStore()))
+}
+
+// message sends a message on, or says that it could not be delivered. It reports whether
+// somebody has it or nobody needs it.
+func (u *undelivered) message(el *returned) bool {
 	bare := !el.to.IsFull()
 	index := u.copied
-	if bare {
+	if bare && !el.replayed() {
 		u.copied++
 	}
 	if el.typ == "error" || el.typ == "headline" || el.from == u.s.jid.Bare() {
-		return
+		return true
 	}
 	takes := func(x *Session) (can, needs bool) {
 		p := x.Presence()
 		can = x != u.s && p != nil && p.Priority >= 0
-		return can, can && !(bare && x.arrival.Load().hasCopy(u.s, index))
+		return can, can && !(bare && !el.replayed() && x.arrival.Load().hasCopy(u.s, index))
 	}
 	if !bare {
 		if x := u.srv.registry.get(el.to); x != nil && x != u.s {
 			u.Send(x, el.Raw)
-			return
+			return true
 		}
 		if r, ok := u.srv.nodes.routes.get(el.to); ok && u.sendTo(r.peer, sent{hops: 1, alone: true, to: el.to, data: el.Raw}) {
-			return
+			return true
 		}
 	}
 	taken := false
@@ -147,16 +192,20 @@ func (u *undelivered) message(el *returned) {
 			if !needs {
 				continue
 			}
-			if bare {
+			if bare && !el.replayed() {
 				x.copies.Add(1)
 			}
 			u.Send(x, el.Raw)
 		}
 		taken = u.elsewhere(el, bare, index, taken)
 	}
-	if !taken && !u.nobodyTook(el) {
+	if taken || el.kept.inStore() {
+		return taken
+	}
+	if !u.nobodyTook(el) {
 		u.refuse(el)
 	}
+	return true
 }
 
 // nobodyTook reports whether a handler keeps the message.
