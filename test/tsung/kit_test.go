@@ -188,4 +188,3 @@ func online(t *testing.T, a *app.App, n string) *peer {
 	p.ask("<presence id='3' />", "<presence [^>]*from='user"+n+"@localhost/tsung'[^>]*/?>")
 	return p
 }
-
