@@ -45,8 +45,7 @@ type run struct {
 
 const (
 	nobodyYet = "the first to come finds nobody"
-	// ts_digest concatenates strings, and what a regular expression found is a binary
-	// since tsung 1.5.
+	// ts_digest joins lists, and what a regular expression found is a binary.
 	digestFails = "ts_digest"
 	oneUser     = "no_free_userid"
 )
