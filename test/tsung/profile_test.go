@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/cmd/rollcall/app"
 	"rollcall/conf"
 	"rollcall/internal/jid"
 	"rollcall/server"
@@ -185,6 +186,18 @@ func TestNobodyIsAsked(t *testing.T) {
 		t.Errorf("over TCP somebody is pingable: %s", got)
 	}
 	strict := start(t, func(c *conf.Config) { c.Listen.TCP[0].Bench = false })
+	// XEP-0478 tells the others after what silence.
+	for _, test := range []struct {
+		where *app.App
+		want  string
+	}{{a, "</max-bytes></limits>"}, {strict, "</max-bytes><idle-seconds>60</idle-seconds></limits>"}} {
+		p := dialTCP(t, test.where)
+		p.ask(header, "</max-bytes></limits>.*"+ends)
+		p.ask(sasl("user2", "pass2"), "<success ")
+		if got := p.ask(header, "<stream:features.*"+ends)[0]; !strings.Contains(got, test.want) {
+			t.Errorf("features are %s", got)
+		}
+	}
 	if got := login(t, strict, "1").ask(ask, "<query xmlns='pingable'>([a-z]+)<")[1]; got != "true" {
 		t.Errorf("without bench somebody is not pingable: %s", got)
 	}
