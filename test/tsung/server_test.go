@@ -71,7 +71,7 @@ func split(address string) (p Place, err error) {
 // watch looks at what the server takes from the machine while it runs.
 type watch struct {
 	srv   *subject.Server
-	begin time.Duration
+	begin subject.Usage
 	quit  chan struct{}
 	ended chan struct{}
 	most  uint64 // RSS
@@ -83,7 +83,7 @@ func startWatch(srv *subject.Server) (*watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watch{srv: srv, begin: u.CPU, most: u.RSS, quit: make(chan struct{}), ended: make(chan struct{})}
+	w := &watch{srv: srv, begin: u, most: u.RSS, quit: make(chan struct{}), ended: make(chan struct{})}
 	go w.run()
 	return w, nil
 }
@@ -115,5 +115,5 @@ func (w *watch) stop() (cpu time.Duration, rss uint64, err error) {
 	if w.err != nil {
 		err = w.err
 	}
-	return u.CPU - w.begin, max(w.most, u.RSS), err
+	return u.CPU - w.begin.CPU, max(w.most, u.RSS), err
 }

@@ -235,7 +235,8 @@ func played(t *testing.T, srv *subject.Server, dir string, text []byte, c Change
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s\nserver: %v of CPU time in %v, at most %d KiB of RSS", r, cpu, time.Since(began).Round(time.Second), rss>>10)
+	t.Logf("%s\nserver: %v of CPU time in %v; %d KiB of RSS at first, %d at most", r, cpu, time.Since(began).Round(time.Second),
+		watch.begin.RSS>>10, rss>>10)
 	return r
 }
 
