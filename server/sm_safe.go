@@ -188,10 +188,11 @@ func (k *kept) inStore() bool {
 	return k.id != ""
 }
 
-// uncertain is a message that the client is not told to be handled yet.
+// uncertain is a message of the client that may not be safe.
 type uncertain struct {
 	*kept
 	number uint32 // among the client's stanzas
+	told   bool   // the client knows that it came
 }
 
 // maxUnsafe is how many messages of one client wait to be safe before they are stored
@@ -228,7 +229,7 @@ func (s *Session) followed(b *Batch) {
 	case d.direct:
 		d.kept.took()
 	default:
-		m.unsafe = append(m.unsafe, uncertain{d.kept, m.in})
+		m.unsafe = append(m.unsafe, uncertain{kept: d.kept, number: m.in})
 	}
 }
 
@@ -278,10 +279,12 @@ func (s *Session) secure(b *Batch, m *managed) {
 	safe.fire(b)
 }
 
-// handled is how many of the client's stanzas are safe.
+// handled is how many of the client's stanzas it may be told to be handled.
 func (m *managed) handled() uint32 {
-	if len(m.unsafe) > 0 {
-		return m.unsafe[0].number - 1
+	for _, u := range m.unsafe {
+		if !u.told {
+			return u.number - 1
+		}
 	}
 	return m.in
 }

@@ -129,12 +129,14 @@ func TestAckedWhenStored(t *testing.T) {
 	alice.Drop()
 	again := arrive(s, "alice")
 	again.Send(fmt.Sprintf("<resume %s h='2' previd='%s'/>", sm, alice.id))
-	again.Expect("<resumed " + sm + " h='6' previd='" + alice.id + "'/>")
-	m.broken = false
-	again.Send(say(bob.JID, "6") + "<r " + sm + "/>")
+	again.Expect("<resumed " + sm + " h='8' previd='" + alice.id + "'/>") // it is here
 	again.Drain()
 	again.Send("<r " + sm + "/>")
-	again.Expect("<a " + sm + " h='7'/>")
+	again.Expect("<a " + sm + " h='8'/>")
+	m.broken = false
+	again.Send("<r " + sm + "/>")
+	again.Expect("<a " + sm + " h='8'/>")
+	m.expect(t, "6")
 }
 
 func TestAckWaits(t *testing.T) {

@@ -227,9 +227,12 @@ func (s *Session) resumed(t *Turn, m *managed, on *Session, h uint32) {
 	was := m.about()
 	s.showBack(t, m)
 	s.Touch()
+	// What cannot be stored now is acknowledged all the same: the client would send it
+	// again, and it is here.
 	s.secure(&t.Batch, m)
-	m.in = m.handled() // the client sends the rest again
-	m.unsafe = nil
+	for i := range m.unsafe {
+		m.unsafe[i].told = true
+	}
 	left, safe, err := m.plug(on, h)
 	gotten(&t.Batch, safe)
 	outcome := "resumed"
