@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -228,6 +229,15 @@ func (d *Directory) User(ctx context.Context, id string) (storage.User, error) {
 		return storage.User{}, storage.ErrNotFound
 	}
 	return u, nil
+}
+
+// UserExists says whether there is such a user.
+func (d *Directory) UserExists(ctx context.Context, id string) (bool, error) {
+	_, err := d.User(ctx, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Credentials implements storage.Users.

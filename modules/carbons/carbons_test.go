@@ -288,19 +288,6 @@ func TestNodes(t *testing.T) {
 	far.ExpectNothing()
 }
 
-// meet returns when what the nodes of two clients posted before has arrived.
-func meet(t *testing.T, a, b *servertest.Client) {
-	t.Helper()
-	for _, pair := range [][2]*servertest.Client{{a, b}, {b, a}} {
-		pair[0].Send("<message to='" + pair[1].JID.String() + "' type='headline' id='meet'/>")
-		for {
-			if el := pair[1].Next(); el.SelectAttrValue("id", "") == "meet" {
-				break
-			}
-		}
-	}
-}
-
 // marker puts something into every message.
 type marker struct{}
 

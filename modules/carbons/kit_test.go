@@ -2,9 +2,48 @@ package carbons_test
 
 import (
 	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
 
+	"github.com/beevik/etree"
+
+	"rollcall/internal/servertest"
 	"rollcall/server"
 )
+
+// meet returns when messages get from each of two clients to the other: what their nodes
+// posted before has arrived then, too. It takes what the two are sent.
+func meet(t *testing.T, a, b *servertest.Client) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for try := 0; !reaches(t, a, b, fmt.Sprint("there ", try)) || !reaches(t, b, a, fmt.Sprint("back ", try)); try++ {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s and %s do not meet", a, b)
+		}
+	}
+}
+
+// reaches reports whether a message arrives, or comes back.
+func reaches(t *testing.T, a, b *servertest.Client, id string) bool {
+	t.Helper()
+	has := func(c *servertest.Client) bool {
+		return slices.ContainsFunc(c.Drain(), func(el *etree.Element) bool { return el.SelectAttrValue("id", "") == id })
+	}
+	a.Send("<message to='" + b.JID.String() + "' id='" + id + "'/>")
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		if has(b) {
+			return true
+		}
+		if has(a) {
+			return false
+		}
+	}
+	t.Fatalf("a message from %s to %s is lost", a, b)
+	return false
+}
 
 func mark(_ context.Context, e *server.MessageEvent) {
 	e.Extra = append(e.Extra, "<mark xmlns='urn:mark'/>"...)

@@ -32,6 +32,34 @@ func (c *community) probe(ctx context.Context, e *server.Probe) {
 	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from, "unavailable"))
 }
 
+// authorize says that people who share a project may see each other. The directory is
+// asked about those who are not connected to this node.
+func (c *community) authorize(ctx context.Context, e *server.Authorize) {
+	if e.Allowed {
+		return
+	}
+	viewer, user := c.memberships(e.Viewer), c.memberships(e.User)
+	if viewer != nil && user != nil {
+		e.Allowed = firstShared(*viewer, *user) != ""
+		return
+	}
+	_, common, err := c.acquainted(ctx, e.Viewer, e.User)
+	if err != nil {
+		c.m.failed("projects_of", err, "user", e.Viewer.String())
+		return
+	}
+	e.Allowed = len(common) > 0
+}
+
+// memberships lists the ids of a user's projects, sorted, or is nil when they are not at
+// hand.
+func (c *community) memberships(bare jid.JID) *[]string {
+	if p := c.personOf(bare, false); p != nil {
+		return p.member.Load()
+	}
+	return nil
+}
+
 // tellShown answers with what is shown of the user, if anything is.
 func (c *community) tellShown(e *server.Probe, projects []string) bool {
 	c.mu.RLock()

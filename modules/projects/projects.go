@@ -131,6 +131,11 @@ func (m *Module) Start(h *server.Host) error {
 	h.OnProbe(priorityAvailable, func(ctx context.Context, e *server.Probe) {
 		m.of(e.To).probe(ctx, e)
 	})
+	h.OnAuthorize(priorityAvailable, func(ctx context.Context, e *server.Authorize) {
+		if c := m.of(e.Viewer); c != nil && c == m.of(e.User) {
+			c.authorize(ctx, e)
+		}
+	})
 	h.OnDirectoryChange(priorityChange, func(ctx context.Context, e *server.DirectoryChange) {
 		for _, c := range m.communities {
 			c.directoryChanged(ctx, e)

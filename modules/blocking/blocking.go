@@ -1,0 +1,392 @@
+// Package blocking lets users block others (XEP-0191): nothing that these send arrives,
+// and they see the user as offline.
+//
+// Every node keeps the lists of all users who block anybody in memory, since they are
+// asked for every stanza between two users and for every presence (lists.go). The store
+// has them as documents. A change is told to the other nodes, each of which tells those
+// connected to it what they see from now on (presence.go).
+package blocking
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"mellium.im/xmpp/stanza"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/ns"
+	"rollcall/internal/xmlscan"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// Options are what a Module is made of.
+type Options struct {
+	// Contacts is how many addresses one user may block.
+	Contacts int
+	// Documents keeps the lists.
+	Documents storage.Documents
+	// Owners says whether a user who is said to be removed is gone for good.
+	Owners Owners
+}
+
+// Owners says whose data is worth keeping.
+type Owners interface {
+	// UserExists reports whether there is such a user, also one who may not log in now.
+	UserExists(ctx context.Context, id string) (bool, error)
+}
+
+// documentKey is what a list is stored under.
+const documentKey = "blocking"
+
+// maxBytes bounds the addresses of one user's list together.
+const maxBytes = 256 << 10
+
+// Module implements server.Module.
+type Module struct {
+	o       Options
+	host    *server.Host
+	domains []string
+	lists   lists
+	changes [64]sync.Mutex // by user, held while a list changes and that is told
+	pushed  atomic.Uint64  // for ids of pushes
+	reading reading
+
+	mu sync.RWMutex
+	// interested are the connections that asked for the list, by bare address. Lists
+	// are never changed.
+	interested map[jid.JID][]*server.Session
+}
+
+var (
+	_ server.Module    = (*Module)(nil)
+	_ server.Validator = (*Module)(nil)
+	_ server.Stopper   = (*Module)(nil)
+	_ server.Peers     = (*Module)(nil)
+)
+
+// New makes the module.
+func New(o Options) *Module { return &Module{o: o, interested: make(map[jid.JID][]*server.Session)} }
+
+// Name implements server.Module.
+func (m *Module) Name() string { return "blocking" }
+
+// Validate implements server.Validator.
+func (m *Module) Validate() error {
+	switch {
+	case m.o.Documents == nil || m.o.Owners == nil:
+		return errors.New("no store")
+	case m.o.Contacts < 1:
+		return fmt.Errorf("%d contacts", m.o.Contacts)
+	}
+	return nil
+}
+
+// The priorities of hook handlers.
+const (
+	priorityRemove = 100
+	priorityChange = 100
+)
+
+// Start implements server.Module.
+func (m *Module) Start(h *server.Host) error {
+	m.host, m.domains = h, h.Domains()
+	m.lists.init(m.domains)
+	if err := m.load(h.Context()); err != nil {
+		return err
+	}
+	err := h.Metrics(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "rollcall_blocking_users", Help: "Users who block somebody.",
+	}, func() float64 { return float64(m.lists.count.Load()) }))
+	if err != nil {
+		return err
+	}
+	h.Declare(server.Protocol{
+		Number: "XEP-0191", Title: "Blocking Command", Version: "1.3",
+		Notes:    "between users; what services and the server itself send is not blocked",
+		Features: []string{ns.Blocking},
+	})
+	h.Feature(server.ToServer, ns.Blocking)
+	for name, f := range map[string]server.IQHandler{"blocklist": m.list, "block": m.block, "unblock": m.unblock} {
+		if err := h.HandleIQ(server.ToSelf, ns.Blocking, name, f); err != nil {
+			return err
+		}
+	}
+	h.SetFilter(m.lists.verdict)
+	h.OnRemoveConnection(priorityRemove, func(_ context.Context, e *server.RemoveConnection) { m.uninterested(e.JID.Bare(), e.Conn) })
+	h.OnDirectoryChange(priorityChange, func(ctx context.Context, e *server.DirectoryChange) {
+		if e.Kind == storage.UserRemoved {
+			m.removeUser(ctx, e.User)
+		}
+	})
+	h.OnNodes(m)
+	return nil
+}
+
+// Stop implements server.Stopper.
+func (m *Module) Stop(ctx context.Context) error { return m.reading.stop(ctx) }
+
+// list answers section 3.2.
+func (m *Module) list(_ context.Context, iq *server.IQ) (server.Payload, error) {
+	if iq.Set() {
+		return nil, server.Error(stanza.BadRequest, "a block list is changed by block and unblock")
+	}
+	m.interest(iq.Session)
+	return server.Raw(appendItems(nil, "blocklist", m.lists.of(iq.From.Bare()).addresses())), nil
+}
+
+// block answers section 3.3.
+func (m *Module) block(ctx context.Context, iq *server.IQ) (server.Payload, error) {
+	items, err := readItems(iq)
+	if err != nil {
+		return nil, err
+	}
+	if len(items) == 0 {
+		return nil, server.Error(stanza.BadRequest, "nobody is to be blocked")
+	}
+	return nil, m.change(ctx, iq.Batch, iq.From.Bare(), change{block: true, items: items})
+}
+
+// unblock answers sections 3.4 and 3.5.
+func (m *Module) unblock(ctx context.Context, iq *server.IQ) (server.Payload, error) {
+	items, err := readItems(iq)
+	if err != nil {
+		return nil, err
+	}
+	return nil, m.change(ctx, iq.Batch, iq.From.Bare(), change{items: items})
+}
+
+// change is a change of a list. One that unblocks nobody by name unblocks everybody.
+type change struct {
+	block bool
+	items []jid.JID
+}
+
+// name is the element's.
+func (c *change) name() string {
+	if c.block {
+		return "block"
+	}
+	return "unblock"
+}
+
+// of is a list after the change, and those whom it is about: who was not blocked
+// before, or was.
+func (c *change) of(old []jid.JID) (now, about []jid.JID) {
+	if !c.block && len(c.items) == 0 {
+		return nil, old
+	}
+	now = slices.Clone(old)
+	for _, j := range c.items {
+		i := slices.Index(now, j)
+		switch {
+		case c.block && i < 0:
+			now = append(now, j)
+		case !c.block && i >= 0:
+			now = slices.Delete(now, i, i+1)
+		default:
+			continue
+		}
+		about = append(about, j)
+	}
+	return now, about
+}
+
+// change stores a change, makes it count, and tells everybody who has to know.
+func (m *Module) change(ctx context.Context, b *server.Batch, user jid.JID, c change) error {
+	lock := m.lock(user)
+	lock.Lock()
+	defer lock.Unlock()
+	now, about := c.of(m.lists.of(user).addresses())
+	if len(about) > 0 {
+		if err := m.fits(now); c.block && err != nil {
+			return err
+		}
+		if err := m.store(ctx, user, now); err != nil {
+			return err
+		}
+	}
+	m.set(user, now)
+	m.announce(b, user, c, about)
+	for _, node := range m.host.Nodes() {
+		m.host.Tell(b, node, c.append([]byte{itemChange}, user))
+	}
+	return nil
+}
+
+// announce tells the user's clients here of a change, and everybody here whom it is
+// about what they see now; the user's lock is held.
+func (m *Module) announce(b *server.Batch, user jid.JID, c change, about []jid.JID) {
+	m.push(b, user, c)
+	switch {
+	case len(about) == 0:
+	case c.block:
+		m.part(b, user, about)
+	default:
+		m.meet(b, user, about)
+	}
+}
+
+// fits returns an error for a list that is too long.
+func (m *Module) fits(list []jid.JID) error {
+	size := 0
+	for _, j := range list {
+		size += len(j.String())
+	}
+	if len(list) > m.o.Contacts || size > maxBytes {
+		return server.Error(stanza.ResourceConstraint, "too many addresses are blocked already")
+	}
+	return nil
+}
+
+// push tells the user's clients here that asked for the list (section 3.3).
+func (m *Module) push(b *server.Batch, user jid.JID, c change) {
+	m.mu.RLock()
+	sessions := m.interested[user]
+	m.mu.RUnlock()
+	if len(sessions) == 0 {
+		return
+	}
+	payload := appendItems(nil, c.name(), c.items)
+	for _, s := range sessions {
+		id := "block-" + strconv.FormatUint(m.pushed.Add(1), 36)
+		b.Send(s, server.AppendIQ(nil, "set", id, user, s.JID(), payload))
+	}
+}
+
+// interest notes that a connection wants to hear of changes.
+func (m *Module) interest(s *server.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bare := s.JID().Bare()
+	if list := m.interested[bare]; !slices.Contains(list, s) {
+		m.interested[bare] = append(slices.Clip(list), s)
+	}
+}
+
+func (m *Module) uninterested(bare jid.JID, conn string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(m.interested[bare]), func(s *server.Session) bool { return s.Conn() == conn })
+	if len(list) == 0 {
+		delete(m.interested, bare)
+		return
+	}
+	m.interested[bare] = list
+}
+
+// readItems reads the addresses of a request, each once.
+func readItems(iq *server.IQ) (items []jid.JID, err error) {
+	if !iq.Set() {
+		return nil, server.Error(stanza.BadRequest, "blocking is done by a set")
+	}
+	children := 0
+	for command := range xmlscan.Children(iq.Element.Inner, ns.Client) {
+		for c := range xmlscan.Children(command.Inner, ns.Blocking) {
+			children++
+			if string(c.Space) != ns.Blocking || string(c.Local) != "item" {
+				continue
+			}
+			j, err := jid.Parse(xmlscan.Unescape(c.Attr("jid")))
+			if err != nil {
+				return nil, server.Error(stanza.JIDMalformed, "an item without an address")
+			}
+			if !slices.Contains(items, j) {
+				items = append(items, j)
+			}
+		}
+	}
+	if len(items) == 0 && children > 0 {
+		// Nobody is everybody here, which is not what this means.
+		return nil, server.Error(stanza.BadRequest, "no item")
+	}
+	return items, nil
+}
+
+func appendItems(dst []byte, name string, items []jid.JID) []byte {
+	dst = append(dst, "<"+name+" xmlns='"+ns.Blocking+"'"...)
+	if len(items) == 0 {
+		return append(dst, '/', '>')
+	}
+	dst = append(dst, '>')
+	for _, j := range items {
+		dst = append(dst, "<item jid='"...)
+		dst = xmlscan.AppendAttr(dst, j.String())
+		dst = append(dst, "'/>"...)
+	}
+	return append(dst, "</"+name+">"...)
+}
+
+// store keeps a list.
+func (m *Module) store(ctx context.Context, user jid.JID, list []jid.JID) error {
+	var data []byte
+	if len(list) > 0 {
+		texts := make([]string, len(list))
+		for i, j := range list {
+			texts[i] = j.String()
+		}
+		var err error
+		if data, err = json.Marshal(texts); err != nil {
+			return err
+		}
+	}
+	// What one user may have of all kinds is not this module's to say: fits bounds it.
+	return m.o.Documents.PutDocument(ctx, m.key(user), documentKey, data, storage.DocumentLimit{})
+}
+
+// key is what a user is called in the store: one serves all virtual hosts, and the first
+// one's users are called as they are everywhere.
+func (m *Module) key(user jid.JID) string {
+	if user.Domain() == m.domains[0] {
+		return user.Local()
+	}
+	return user.String()
+}
+
+// user undoes key.
+func (m *Module) user(key string) (jid.JID, error) {
+	if strings.Contains(key, "@") {
+		return jid.Parse(key)
+	}
+	return jid.New(key, m.domains[0], "")
+}
+
+// removeUser forgets the lists of an account that is gone, at every virtual host.
+func (m *Module) removeUser(ctx context.Context, id string) {
+	there, err := m.o.Owners.UserExists(ctx, id)
+	if err != nil {
+		m.host.Log().Error("whether a user is gone for good is not known: the block list stays", "user", id, "err", err)
+		return
+	}
+	if there {
+		return
+	}
+	for _, domain := range m.domains {
+		user, err := jid.New(id, domain, "")
+		if err != nil {
+			continue // nobody could log in by that name
+		}
+		m.forget(ctx, user)
+	}
+}
+
+func (m *Module) forget(ctx context.Context, user jid.JID) {
+	lock := m.lock(user)
+	lock.Lock()
+	defer lock.Unlock()
+	if m.lists.of(user) == nil {
+		return
+	}
+	m.set(user, nil)
+	if err := m.store(ctx, user, nil); err != nil {
+		m.host.Log().Error("the block list of a removed user stays in the store", "user", user.String(), "err", err)
+	}
+}

@@ -1,0 +1,104 @@
+package blocking
+
+import (
+	"slices"
+	"time"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/packed"
+	"rollcall/server"
+)
+
+// known is a session here of somebody whom a change is about.
+type known struct {
+	session *server.Session
+	// sees says that its user may see the one whose list changed, shown the other way
+	// round.
+	sees, shown bool
+}
+
+// known lists the available sessions here of those whom a change is about, as far as
+// they and the user see anything of each other.
+func (m *Module) known(user jid.JID, about []jid.JID) (all []known) {
+	relation, them := make(map[jid.JID]known), newList(about)
+	note := func(s *server.Session) {
+		bare := s.JID().Bare()
+		if s.Presence() == nil || bare == user || !them.matches(s.JID()) {
+			return
+		}
+		k, ok := relation[bare]
+		if !ok {
+			k.sees, k.shown = m.host.MaySee(bare, user), m.host.MaySee(user, bare)
+			relation[bare] = k
+		}
+		k.session = s
+		if (k.sees || k.shown) && !slices.Contains(all, k) {
+			all = append(all, k)
+		}
+	}
+	for _, item := range about {
+		if item.Local() != "" {
+			for _, s := range m.host.Sessions(item.Bare()) {
+				note(s)
+			}
+			continue
+		}
+		for s := range m.host.All() {
+			note(s)
+		}
+	}
+	return all
+}
+
+// part tells the user and those just blocked that the others are gone, as far as they
+// saw them (section 3.3). It comes after the list counts, so that nothing newer follows,
+// and passes the filter by.
+func (m *Module) part(b *server.Batch, user jid.JID, about []jid.JID) {
+	at := time.Now()
+	resources := m.host.Resources(user)
+	for _, k := range m.known(user, about) {
+		theirs := k.session.JID()
+		for _, own := range resources {
+			if k.sees {
+				b.Deliver(theirs, server.Unavailable(own, at).AppendTo(nil, theirs, nil))
+			}
+			if k.shown {
+				b.Deliver(own, server.Unavailable(theirs, at).AppendTo(nil, own, nil))
+			}
+		}
+	}
+}
+
+// meet tells the user and those who are blocked no longer what they may see of each
+// other (section 3.4). The user's connections may be at other nodes.
+func (m *Module) meet(b *server.Batch, user jid.JID, about []jid.JID) {
+	var contacts []jid.JID
+	for _, k := range m.known(user, about) {
+		theirs := k.session.JID()
+		if k.sees {
+			m.host.Probe(b, k.session, user)
+		}
+		if k.shown && !slices.Contains(contacts, theirs.Bare()) {
+			contacts = append(contacts, theirs.Bare())
+		}
+	}
+	if len(contacts) == 0 {
+		return
+	}
+	m.probe(b, user, contacts)
+	for _, node := range m.host.Nodes() {
+		m.host.Tell(b, node, appendAddresses(packed.AppendString([]byte{itemProbe}, user.String()), contacts))
+	}
+}
+
+// probe tells the user's sessions here what is to be seen of others.
+func (m *Module) probe(b *server.Batch, user jid.JID, contacts []jid.JID) {
+	for _, s := range m.host.Sessions(user) {
+		if s.Presence() == nil {
+			continue
+		}
+		for _, j := range contacts {
+			m.host.Probe(b, s, j)
+		}
+	}
+}
