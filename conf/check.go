@@ -176,6 +176,7 @@ func checkStreamManagement(c *Config, r *report) {
 func checkModules(c *Config, r *report) {
 	m := &c.Modules
 	between(r, "modules.projects.grace", m.Projects.Grace, 0, 10*time.Minute)
+	between(r, "modules.roster.items", m.Roster.Items, 1, 100_000)
 	if m.Ping.Interval != 0 {
 		between(r, "modules.ping.interval", m.Ping.Interval, 5*time.Second, 24*time.Hour)
 	}

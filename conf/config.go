@@ -182,7 +182,7 @@ type SQLite struct {
 // Modules holds one entry per module.
 type Modules struct {
 	Projects Projects `yaml:"projects"`
-	Roster   Module   `yaml:"roster"`
+	Roster   Roster   `yaml:"roster"`
 	Disco    Module   `yaml:"disco"`
 	Ping     Ping     `yaml:"ping"`
 	Version  Version  `yaml:"version"`
@@ -202,6 +202,12 @@ type Projects struct {
 	Host        string        `yaml:"host"` // pattern for ServiceHost
 	Grace       time.Duration `yaml:"grace"`
 	LegacyShows bool          `yaml:"legacy_shows"`
+}
+
+// Roster is modules/roster (RFC 6121 sections 2 and 3).
+type Roster struct {
+	Enabled bool `yaml:"enabled"`
+	Items   int  `yaml:"items"` // contacts of a user's own, beside the people of the projects
 }
 
 // Ping is modules/ping (XEP-0199).
@@ -344,7 +350,7 @@ func Default() *Config {
 		},
 		Modules: Modules{
 			Projects: Projects{Enabled: true, Host: "wtmuc.@HOST@", Grace: 5 * time.Second, LegacyShows: true},
-			Roster:   Module{Enabled: true},
+			Roster:   Roster{Enabled: true, Items: 1000},
 			Disco:    Module{Enabled: true},
 			Ping:     Ping{Enabled: true, Interval: time.Minute, Timeout: 30 * time.Second},
 			Version:  Version{Enabled: true},

@@ -56,6 +56,12 @@ type Payload interface {
 	AppendXML(dst []byte) ([]byte, error)
 }
 
+// Sent is a Payload that hears when the result was handed to the connection: what the
+// module sends from then on comes after it.
+type Sent interface {
+	Sent(b *Batch)
+}
+
 // Raw is a Payload that is encoded already.
 type Raw []byte
 
@@ -222,6 +228,9 @@ func (st *Stanza) result(p Payload) error {
 	}
 	b.buf = buf
 	b.Send(st.Session, buf)
+	if x, ok := p.(Sent); ok {
+		x.Sent(b)
+	}
 	return nil
 }
 

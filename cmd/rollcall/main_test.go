@@ -207,13 +207,13 @@ bob receives:
     <presence from='{bob}' to='{bob}'/>
 do join
 alice receives:
-    <iq type='set' id='{any}' from='{any}' to='{alice}'><query xmlns='jabber:iq:roster'><item jid='bob@localhost' name='Bob' subscription='both'><group>Apollo</group></item></query></iq>
+    <iq type='set' id='{any}' from='{any}' to='{alice}'><query xmlns='jabber:iq:roster' ver='{any}'><item jid='bob@localhost' name='Bob' subscription='both'><group>Apollo</group></item></query></iq>
     <presence from='{bob}' to='{alice}'><x xmlns='urn:rollcall:project:1' status='1' rev='{any}'><proj id='p1'/></x></presence>
 bob receives:
     <presence from='{alice}' to='{bob}'><x xmlns='urn:rollcall:project:1' status='1' rev='{any}'><proj id='p1'/></x></presence>
 do leave
 alice receives:
-    <iq type='set' id='{any}' from='{any}' to='{alice}'><query xmlns='jabber:iq:roster'><item jid='bob@localhost' subscription='remove'/></query></iq>
+    <iq type='set' id='{any}' from='{any}' to='{alice}'><query xmlns='jabber:iq:roster' ver='{any}'><item jid='bob@localhost' subscription='remove'/></query></iq>
     <presence type='unavailable' from='{bob}' to='{alice}'>...</presence>
 bob receives:
     <presence type='unavailable' from='{alice}' to='{bob}'>...</presence>

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"rollcall/internal/jid"
 	"rollcall/server"
@@ -27,19 +28,33 @@ type cache struct {
 	mu       sync.RWMutex // of what follows; never held over a store call
 	users    map[string]*user
 	projects map[string]*project
+
+	// answers holds, by session, the pushes that have to come after an answer which
+	// was encoded and is not sent yet. It has a lock of its own since answers are
+	// encoded under mu's read lock; pushes are made under mu.
+	answering sync.Mutex
+	answers   map[*server.Session][][]byte
 }
 
 // user is somebody with at least one connection that asked for the roster (an
-// "interested resource", RFC 6121 section 2.2).
+// "interested resource", RFC 6121 section 2.2), or with items of their own and an
+// available connection.
 type user struct {
-	id       string
-	sessions []*server.Session
-	projects []*project // ordered by id
+	bare     jid.JID
+	sessions []*server.Session // the interested ones
+	projects []*project        // ordered by id
+	own      *own              // nil when the user has no items of their own
 	// stale says that a project is missing because the store failed.
 	stale bool
+	// sum is the roster's version (RFC 6121 section 2.6) as far as summed says so: the sum
+	// of its items' hashes, so that a change of one item does not need the others.
+	sum    atomic.Uint64
+	summed atomic.Bool
 }
 
-// project is one that at least one interested user belongs to.
+func (u *user) id() string { return u.bare.Local() }
+
+// project is one that at least one user of the cache belongs to.
 type project struct {
 	id, name string
 	members  []storage.User // ordered by id
@@ -49,7 +64,10 @@ type project struct {
 }
 
 func newCache() *cache {
-	return &cache{users: make(map[string]*user), projects: make(map[string]*project)}
+	return &cache{
+		users: make(map[string]*user), projects: make(map[string]*project),
+		answers: make(map[*server.Session][][]byte),
+	}
 }
 
 func compareID(u storage.User, id string) int { return strings.Compare(u.ID, id) }
@@ -63,22 +81,18 @@ func (p *project) member(id string) (storage.User, bool) {
 	return p.members[i], true
 }
 
-// add makes u a member and reports whether u was none.
-func (p *project) add(u storage.User) bool {
-	i, had := slices.BinarySearchFunc(p.members, u.ID, compareID)
-	if !had {
+// add makes u a member.
+func (p *project) add(u storage.User) {
+	if i, had := slices.BinarySearchFunc(p.members, u.ID, compareID); !had {
 		p.members = slices.Insert(p.members, i, u)
 	}
-	return !had
 }
 
-// remove ends a membership and reports whether there was one.
-func (p *project) remove(id string) bool {
-	i, had := slices.BinarySearchFunc(p.members, id, compareID)
-	if had {
+// remove ends a membership.
+func (p *project) remove(id string) {
+	if i, had := slices.BinarySearchFunc(p.members, id, compareID); had {
 		p.members = slices.Delete(p.members, i, i+1)
 	}
-	return had
 }
 
 // group is the project's name as a roster group; a group cannot be empty (RFC
@@ -100,6 +114,27 @@ func (u *user) place(projectID string) (int, bool) {
 func (u *user) in(projectID string) bool {
 	_, ok := u.place(projectID)
 	return ok
+}
+
+// with reports whether the user shares a project with somebody.
+func (u *user) with(contact jid.JID) bool {
+	return contact.Domain() == u.bare.Domain() && contact != u.bare &&
+		slices.ContainsFunc(u.projects, func(p *project) bool {
+			_, ok := p.member(contact.Local())
+			return ok
+		})
+}
+
+// with reports whether a user of the cache shares a project with somebody, if the cache
+// knows.
+func (c *cache) with(key string, contact jid.JID) (with, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	u := c.users[key]
+	if u == nil || u.stale {
+		return false, false
+	}
+	return u.with(contact), true
 }
 
 // join puts a user in a project; c.mu is held.
@@ -130,42 +165,74 @@ func (c *cache) part(u *user, p *project) {
 }
 
 // forget ends the interest of a connection.
-func (c *cache) forget(userID, conn string) {
+func (c *cache) forget(key, conn string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := c.users[userID]
+	u := c.users[key]
 	if u == nil {
 		return
 	}
-	// Others read the old list without a lock.
-	u.sessions = slices.DeleteFunc(slices.Clone(u.sessions), func(s *server.Session) bool { return s.Conn() == conn })
-	if len(u.sessions) > 0 {
-		return
+	u.sessions = slices.DeleteFunc(u.sessions, func(s *server.Session) bool { return s.Conn() == conn })
+	if len(u.sessions) == 0 {
+		u.summed.Store(false)
+		if u.own == nil {
+			c.remove(key, u)
+		}
 	}
-	delete(c.users, userID)
+}
+
+// remove takes a user out; c.mu is held.
+func (c *cache) remove(key string, u *user) {
+	delete(c.users, key)
 	for _, p := range slices.Clone(u.projects) {
 		c.part(u, p)
+	}
+}
+
+// disown forgets the items of a user who has left.
+func (c *cache) disown(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u := c.users[key]; u != nil {
+		u.own = nil
+		if len(u.sessions) == 0 {
+			c.remove(key, u)
+		}
 	}
 }
 
 // interested makes sure that the cache has what the session's roster is made of,
 // and that the session gets pushes from now on.
 func (m *Module) interested(ctx context.Context, s *server.Session) error {
-	c := m.cache
-	id := s.JID().Local()
-	if c.interest(id, s) {
+	bare := s.JID().Bare()
+	if m.cache.interest(m.key(bare), s) {
 		return nil
 	}
+	if m.o.Rosters == nil {
+		return m.enter(ctx, bare, s, nil)
+	}
+	defer m.lock(bare)()
+	o, err := m.load(ctx, bare)
+	if err != nil {
+		return err
+	}
+	return m.enter(ctx, bare, s, o)
+}
+
+// enter puts a user with items of their own and, unless it is nil, a session into the
+// cache, and loads what they need.
+func (m *Module) enter(ctx context.Context, bare jid.JID, s *server.Session, o *own) error {
+	c := m.cache
 	// RWMutex lets a waiting change in before further loads, so neither starves.
 	c.loading.RLock()
 	defer c.loading.RUnlock()
-	list, err := m.o.Projects.ProjectsOf(ctx, id)
+	list, err := m.o.Projects.ProjectsOf(ctx, bare.Local())
 	if err != nil {
 		return err
 	}
 	loaded := make([]*project, 0, len(list))
 	for _, p := range list {
-		found, err := m.load(ctx, p)
+		found, err := m.loadProject(ctx, p)
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
 			// It went away since; so do the memberships.
@@ -175,15 +242,15 @@ func (m *Module) interested(ctx context.Context, s *server.Session) error {
 			loaded = append(loaded, found)
 		}
 	}
-	c.enter(id, s, loaded)
+	c.enter(m.key(bare), bare, s, loaded, o)
 	return nil
 }
 
 // interest adds a session to a user that the cache knows well.
-func (c *cache) interest(id string, s *server.Session) bool {
+func (c *cache) interest(key string, s *server.Session) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := c.users[id]
+	u := c.users[key]
 	if u == nil || u.stale || slices.ContainsFunc(u.projects, func(p *project) bool { return p.stale }) {
 		return false
 	}
@@ -192,13 +259,13 @@ func (c *cache) interest(id string, s *server.Session) bool {
 }
 
 func (u *user) add(s *server.Session) {
-	if !slices.Contains(u.sessions, s) {
-		u.sessions = append(slices.Clip(u.sessions), s)
+	if s != nil && !slices.Contains(u.sessions, s) {
+		u.sessions = append(u.sessions, s)
 	}
 }
 
-// load reads a project unless the cache has it.
-func (m *Module) load(ctx context.Context, p storage.Project) (*project, error) {
+// loadProject reads a project unless the cache has it.
+func (m *Module) loadProject(ctx context.Context, p storage.Project) (*project, error) {
 	m.cache.mu.RLock()
 	had := m.cache.projects[p.ID]
 	known := had != nil && !had.stale
@@ -216,16 +283,18 @@ func (m *Module) load(ctx context.Context, p storage.Project) (*project, error) 
 }
 
 // enter makes loaded the projects of a user and adds a session.
-func (c *cache) enter(id string, s *server.Session, loaded []*project) {
+func (c *cache) enter(key string, bare jid.JID, s *server.Session, loaded []*project, o *own) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := c.users[id]
+	u := c.users[key]
 	if u == nil {
-		u = &user{id: id}
-		c.users[id] = u
+		u = &user{bare: bare}
+		c.users[key] = u
 	}
 	u.add(s)
 	u.stale = false
+	u.own = o
+	u.summed.Store(false)
 	for _, p := range loaded {
 		had := c.projects[p.id]
 		switch {
@@ -233,6 +302,9 @@ func (c *cache) enter(id string, s *server.Session, loaded []*project) {
 			c.join(u, p)
 		case had.stale && had != p:
 			had.name, had.members, had.stale = p.name, p.members, false
+			for _, other := range had.users {
+				other.summed.Store(false)
+			}
 			c.join(u, had)
 		default:
 			c.join(u, had)
@@ -242,17 +314,45 @@ func (c *cache) enter(id string, s *server.Session, loaded []*project) {
 
 // answer is the roster of a user who has asked for it, as it is when it is encoded.
 type answer struct {
-	c     *cache
-	asker jid.JID
+	m     *Module
+	asker *server.Session
 }
 
-// AppendXML implements server.Payload.
+// AppendXML implements server.Payload. What changes from now on is pushed after it.
 func (a answer) AppendXML(dst []byte) ([]byte, error) {
-	a.c.mu.RLock()
-	defer a.c.mu.RUnlock()
-	u := a.c.users[a.asker.Local()]
-	if u == nil {
-		u = &user{id: a.asker.Local()}
+	c := a.m.cache
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	c.answering.Lock()
+	c.answers[a.asker] = nil
+	c.answering.Unlock()
+	return appendRoster(dst, c.user(a.m.key(a.asker.JID()), a.asker.JID().Bare())), nil
+}
+
+// Sent implements server.Sent.
+func (a answer) Sent(b *server.Batch) {
+	c := a.m.cache
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	c.answering.Lock()
+	defer c.answering.Unlock()
+	for _, el := range c.answers[a.asker] {
+		b.Send(a.asker, el)
 	}
-	return appendRoster(dst, u, a.asker.Domain()), nil
+	delete(c.answers, a.asker)
+}
+
+// user returns somebody of the cache, or somebody without anything; c.mu is held.
+func (c *cache) user(key string, bare jid.JID) *user {
+	if u := c.users[key]; u != nil {
+		return u
+	}
+	return &user{bare: bare}
+}
+
+// version is the version of a user's roster.
+func (m *Module) version(bare jid.JID) uint64 {
+	m.cache.mu.RLock()
+	defer m.cache.mu.RUnlock()
+	return m.cache.user(m.key(bare), bare).version()
 }

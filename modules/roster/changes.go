@@ -4,132 +4,99 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 
+	"rollcall/internal/jid"
 	"rollcall/server"
 	"rollcall/storage"
 )
 
-// directoryChanged keeps the cache true and pushes what that means. Removed
-// users and projects need nothing: their memberships ended before.
+// directoryChanged keeps the cache true and pushes what that means. Removed projects
+// need nothing: their memberships ended before.
 func (m *Module) directoryChanged(ctx context.Context, e *server.DirectoryChange) {
-	var apply func(context.Context, storage.Change) []push
-	switch e.Kind {
-	case storage.MemberAdded:
-		apply = m.memberAdded
-	case storage.MemberRemoved:
-		apply = m.memberRemoved
-	case storage.UserChanged:
-		apply = m.userChanged
-	case storage.ProjectChanged:
-		apply = m.projectChanged
-	default:
-		return
-	}
-	m.push(m.apply(ctx, e.Change, apply))
-}
-
-// apply runs one change while nothing is loaded. The lock is free again when
-// pushes are sent: whoever loads holds the turn that a push waits for.
-func (m *Module) apply(ctx context.Context, change storage.Change, f func(context.Context, storage.Change) []push) []push {
+	m.parted = nil
 	m.cache.loading.Lock()
 	defer m.cache.loading.Unlock()
-	return f(ctx, change)
-}
-
-// push is an encoded roster query on its way to one interested session.
-type push struct {
-	session *server.Session
-	query   []byte
-}
-
-// flushEvery bounds how many pushes pile up before the connection may take
-// them.
-const flushEvery = 64
-
-// push sends what a change means, each session's pushes on its own turn: the
-// answer to a roster get that is still on its way must come before them.
-func (m *Module) push(list []push) {
-	var buf []byte
-	for len(list) > 0 {
-		s := list[0].session
-		turn := s.Turn()
-		n := 0
-		for ; n < len(list) && list[n].session == s; n++ {
-			id := "push-" + strconv.FormatUint(m.pushed.Add(1), 36)
-			buf = server.AppendIQ(buf[:0], "set", id, s.JID().Bare(), s.JID(), list[n].query)
-			turn.Send(s, buf)
-			if n%flushEvery == flushEvery-1 {
-				turn.Flush()
-			}
-		}
-		turn.End()
-		m.pushes.Add(float64(n))
-		list = list[n:]
+	switch e.Kind {
+	case storage.MemberAdded:
+		m.memberAdded(ctx, e)
+	case storage.MemberRemoved:
+		m.memberRemoved(e)
+	case storage.UserChanged:
+		m.userChanged(ctx, e)
+	case storage.ProjectChanged:
+		m.projectChanged(ctx, e)
+	default:
 	}
 }
 
-// tell adds pushes of items, named by user id, to a user's sessions; c.mu is
-// held.
-func tell(list []push, u *user, ids ...string) []push {
-	for _, s := range u.sessions {
-		for _, id := range ids {
-			list = append(list, push{s, appendPush(nil, u, id, s.JID().Domain())})
+// accounts lists whom the cache has of a user of the directory, who has an address at
+// every virtual host; c.mu is held.
+func (m *Module) accounts(id string) (list []*user) {
+	for _, host := range m.domains {
+		if u := m.cache.users[m.keyAt(id, host)]; u != nil {
+			list = append(list, u)
 		}
 	}
 	return list
 }
 
-// othersIn lists the members of a project without one.
-func othersIn(p *project, without string) []string {
-	ids := make([]string, 0, len(p.members))
-	for _, member := range p.members {
-		if member.ID != without {
-			ids = append(ids, member.ID)
-		}
-	}
-	return ids
+// find returns what the cache has of a user and a project; nil for nothing.
+func (m *Module) find(userID, projectID string) ([]*user, *project) {
+	m.cache.mu.RLock()
+	defer m.cache.mu.RUnlock()
+	return m.accounts(userID), m.cache.projects[projectID]
 }
 
-// find returns what the cache has of a user and a project; nil for nothing.
-func (c *cache) find(userID, projectID string) (*user, *project) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.users[userID], c.projects[projectID]
+// expectOthers notes that what a user is told of the members of a project, without
+// itself, is about to change.
+func (p *pushes) expectOthers(u *user, pr *project) {
+	for _, member := range pr.members {
+		if member.ID != u.id() {
+			p.expect(u, address{member.ID, u.bare.Domain()})
+		}
+	}
 }
 
 // memberAdded puts the user into the rosters of the project's members, and the
 // members into the user's.
-func (m *Module) memberAdded(ctx context.Context, change storage.Change) []push {
+func (m *Module) memberAdded(ctx context.Context, e *server.DirectoryChange) {
 	c := m.cache
-	u, p := c.find(change.User, change.Project)
+	accounts, p := m.find(e.User, e.Project)
 	var added storage.User
 	named := true
 	switch {
 	case p != nil:
-		added, named = m.named(ctx, change.User)
-	case u != nil:
-		p = m.loadMissing(ctx, u, change.Project)
+		added, named = m.named(ctx, e.User)
+	case len(accounts) > 0:
+		p = m.loadMissing(ctx, accounts, e.Project)
 	}
 	if p == nil {
-		return nil
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var list []push
-	if added.ID != "" && p.add(added) {
-		p.stale = p.stale || !named
+	changes := pushes{m: m}
+	_, had := p.member(e.User)
+	news := added.ID != "" && !had
+	if news {
 		for _, other := range p.users {
-			if other.id != change.User {
-				list = tell(list, other, change.User)
+			if other.id() != e.User {
+				changes.expect(other, address{e.User, other.bare.Domain()})
 			}
 		}
 	}
-	if u == nil || c.users[change.User] != u || u.in(p.id) {
-		return list
+	accounts = slices.DeleteFunc(m.accounts(e.User), func(u *user) bool { return u.in(p.id) })
+	for _, u := range accounts {
+		changes.expectOthers(u, p)
 	}
-	c.join(u, p)
-	return tell(list, u, othersIn(p, u.id)...)
+	if news {
+		p.add(added)
+		p.stale = p.stale || !named
+	}
+	for _, u := range accounts {
+		c.join(u, p)
+	}
+	changes.send(e.Batch)
 }
 
 // named returns a user with the display name, or without it when the store
@@ -147,23 +114,25 @@ func (m *Module) named(ctx context.Context, id string) (u storage.User, ok bool)
 	return u, true
 }
 
-// loadMissing loads the project that an interested user just joined; nil when
+// loadMissing loads the project that a user of the cache just joined; nil when
 // there is none.
-func (m *Module) loadMissing(ctx context.Context, u *user, id string) *project {
+func (m *Module) loadMissing(ctx context.Context, accounts []*user, id string) *project {
 	record, err := m.o.Projects.Project(ctx, id)
 	var p *project
 	if err == nil {
-		p, err = m.load(ctx, record)
+		p, err = m.loadProject(ctx, record)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		// Removed since; that is told later.
 		return nil
 	case err != nil:
-		m.failed("project", err, "project", id, "user", u.id)
+		m.failed("project", err, "project", id, "user", accounts[0].id())
 		m.cache.mu.Lock()
 		defer m.cache.mu.Unlock()
-		u.stale = true // the next roster get makes up for it
+		for _, u := range accounts {
+			u.stale = true // the next roster get makes up for it
+		}
 		return nil
 	}
 	return p
@@ -171,64 +140,82 @@ func (m *Module) loadMissing(ctx context.Context, u *user, id string) *project {
 
 // memberRemoved takes the user out of the rosters of the project's members, and
 // the members out of the user's, as far as they share no other project.
-func (m *Module) memberRemoved(_ context.Context, change storage.Change) []push {
+func (m *Module) memberRemoved(e *server.DirectoryChange) {
 	c := m.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u, p := c.users[change.User], c.projects[change.Project]
+	p := c.projects[e.Project]
 	if p == nil {
-		return nil
+		return
 	}
-	var list []push
-	if p.remove(change.User) {
+	changes := pushes{m: m}
+	if _, had := p.member(e.User); had {
 		for _, other := range p.users {
-			if other != u {
-				list = tell(list, other, change.User)
+			if other.id() != e.User {
+				changes.expect(other, address{e.User, other.bare.Domain()})
 			}
 		}
 	}
-	if u != nil && u.in(p.id) {
-		c.part(u, p)
-		list = tell(list, u, othersIn(p, u.id)...)
+	accounts := slices.DeleteFunc(m.accounts(e.User), func(u *user) bool { return !u.in(p.id) })
+	for _, u := range accounts {
+		changes.expectOthers(u, p)
+		for _, i := range u.own.list() {
+			if u.with(i.jid) {
+				m.parted = append(m.parted, parting{u.own, i.jid})
+			}
+		}
 	}
-	return list
+	p.remove(e.User)
+	for _, u := range accounts {
+		c.part(u, p)
+	}
+	m.parted = slices.DeleteFunc(m.parted, func(x parting) bool { return c.user(m.key(x.o.bare), x.o.bare).with(x.contact) })
+	changes.send(e.Batch)
+}
+
+// parting is the end of all projects that somebody shared with an own contact.
+type parting struct {
+	o       *own
+	contact jid.JID
 }
 
 // userChanged tells a new display name.
-func (m *Module) userChanged(ctx context.Context, change storage.Change) []push {
-	in := m.cache.with(change.User)
+func (m *Module) userChanged(ctx context.Context, e *server.DirectoryChange) {
+	in := m.cache.having(e.User)
 	if len(in) == 0 {
-		return nil
+		return
 	}
-	now, ok := m.named(ctx, change.User)
+	now, ok := m.named(ctx, e.User)
 	m.cache.mu.Lock()
 	defer m.cache.mu.Unlock()
-	told := make(map[*user]struct{})
+	changes := pushes{m: m}
+	expected := make(map[*user]struct{})
 	for _, p := range in {
 		if !ok {
 			p.stale = true // the next roster get makes up for it
 			continue
 		}
-		i, _ := slices.BinarySearchFunc(p.members, change.User, compareID)
+		i, _ := slices.BinarySearchFunc(p.members, e.User, compareID)
 		if p.members[i].Name == now.Name {
 			continue
 		}
-		p.members[i].Name = now.Name
 		for _, other := range p.users {
-			if other.id != change.User {
-				told[other] = struct{}{}
+			if _, twice := expected[other]; !twice && other.id() != e.User {
+				expected[other] = struct{}{}
+				changes.expect(other, address{e.User, other.bare.Domain()})
 			}
 		}
 	}
-	var list []push
-	for other := range told {
-		list = tell(list, other, change.User)
+	for _, p := range in {
+		if i, _ := slices.BinarySearchFunc(p.members, e.User, compareID); ok {
+			p.members[i].Name = now.Name
+		}
 	}
-	return list
+	changes.send(e.Batch)
 }
 
-// with lists the projects in the cache that a user is a member of.
-func (c *cache) with(userID string) []*project {
+// having lists the projects in the cache that a user is a member of.
+func (c *cache) having(userID string) []*project {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var list []*project
@@ -241,30 +228,30 @@ func (c *cache) with(userID string) []*project {
 }
 
 // projectChanged tells a project's new name: a group of every member's item.
-func (m *Module) projectChanged(ctx context.Context, change storage.Change) []push {
-	_, p := m.cache.find("", change.Project)
+func (m *Module) projectChanged(ctx context.Context, e *server.DirectoryChange) {
+	_, p := m.find("", e.Project)
 	if p == nil {
-		return nil
+		return
 	}
-	now, err := m.o.Projects.Project(ctx, change.Project)
+	now, err := m.o.Projects.Project(ctx, e.Project)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil // removed since; that is told later
+		return // removed since; that is told later
 	}
 	m.cache.mu.Lock()
 	defer m.cache.mu.Unlock()
 	if err != nil {
-		m.failed("project", err, "project", change.Project)
+		m.failed("project", err, "project", e.Project)
 		p.stale = true // the next roster get makes up for it
-		return nil
+		return
 	}
-	before := p.group()
-	p.name = now.Name
-	if p.group() == before {
-		return nil
+	if renamed := (&project{id: p.id, name: now.Name}); renamed.group() == p.group() {
+		p.name = now.Name
+		return
 	}
-	var list []push
+	changes := pushes{m: m}
 	for _, u := range p.users {
-		list = tell(list, u, othersIn(p, u.id)...)
+		changes.expectOthers(u, p)
 	}
-	return list
+	p.name = now.Name
+	changes.send(e.Batch)
 }

@@ -47,7 +47,7 @@ func TestEveryInterestedResourceIsTold(t *testing.T) {
 	other := login(s, "alice@other.example/pad")
 	dir.Join("apollo", "carol")
 	for c, host := range map[*servertest.Client]string{web: "example.com", other: "other.example"} {
-		c.Expect("<iq type='set' from='alice@" + host + "' to='" + c.JID.String() + "' id='{any}'><query xmlns='jabber:iq:roster'>" +
+		c.Expect("<iq type='set' from='alice@" + host + "' to='" + c.JID.String() + "' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>" +
 			"<item jid='carol@" + host + "' subscription='both'>...</item></query></iq>")
 		c.ExpectNothing()
 	}
@@ -145,21 +145,21 @@ func TestStoreDownDuringChanges(t *testing.T) {
 	alice.Expect(pushed("alice", "<item jid='dave@example.com' name='Dave' subscription='both'>...</item>"))
 	dave.Expect(pushed("dave", "<item jid='alice@example.com' subscription='both'>...</item>"))
 	dir.Fail(nil)
-	dave.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster'>
+	dave.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>
 		<item jid='alice@example.com' name='Alice' subscription='both'>...</item></query></iq>`, dave.Ask("get", "", get))
 
 	dir.Fail(storage.ErrUnavailable)
 	dir.AddUser("alice", "Al").AddProject("apollo", "Apollo 11").AddProject("voyager", "V", "eve", "alice")
 	alice.ExpectNothing()
 	dir.Fail(nil)
-	alice.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster'>
+	alice.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>
 		<item jid='bob@example.com' name='{any}' subscription='both'><group>Apollo 11</group><group>gemini</group></item>
 		<item jid='carol@example.com' subscription='both'><group>gemini</group></item>
 		<item jid='dave@example.com' name='Dave' subscription='both'><group>Mercury</group></item>
 		<item jid='eve@example.com' subscription='both'><group>V</group></item></query></iq>`,
 		alice.Ask("get", "", get))
 	alice.ExpectNothing()
-	dave.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster'>
+	dave.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>
 		<item jid='alice@example.com' name='Al' subscription='both'>...</item></query></iq>`, dave.Ask("get", "", get))
 }
 

@@ -1,6 +1,8 @@
 package roster
 
 import (
+	"encoding/hex"
+	"hash/fnv"
 	"slices"
 
 	"rollcall/internal/ns"
@@ -9,16 +11,52 @@ import (
 )
 
 const (
-	queryStart = "<query xmlns='" + ns.Roster + "'>"
+	queryStart = "<query xmlns='" + ns.Roster + "' ver='"
 	queryEnd   = "</query>"
+	// versionSize is that of a version in hexadecimal digits.
+	versionSize = 16
 )
 
 // itemSize is about what an item takes besides its texts; it only saves growing.
 const itemSize = len("<item jid='@' name='' subscription='both'></item>") + 16
 
-// appendRoster appends a user's whole roster (RFC 6121 section 2.1.4), ordered
-// by id. The projects' lists of members are ordered, so they are merged.
-func appendRoster(dst []byte, u *user, domain string) []byte {
+// appendQuery appends the start of a query of a version.
+func appendQuery(dst []byte, version uint64) []byte {
+	return append(appendVersion(append(dst, queryStart...), version), "'>"...)
+}
+
+func appendVersion(dst []byte, version uint64) []byte {
+	var raw [versionSize / 2]byte
+	for i := range raw {
+		raw[i] = byte(version >> (56 - 8*i))
+	}
+	return hex.AppendEncode(dst, raw[:])
+}
+
+// hash is what an encoded item adds to the version of its roster.
+func hash(item []byte) uint64 {
+	if len(item) == 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(item) // never fails
+	return h.Sum64()
+}
+
+// version is the version of the user's roster; the cache is locked, for reading at least.
+func (u *user) version() uint64 {
+	if !u.summed.Load() {
+		appendRoster(nil, u)
+	}
+	return u.sum.Load()
+}
+
+// appendRoster appends a user's whole roster (RFC 6121 section 2.1.4): who shares a
+// project with the user, ordered by id, then the user's own contacts. The projects'
+// lists of members are ordered, so they are merged. The cache is locked, for reading at
+// least.
+func appendRoster(dst []byte, u *user) []byte {
+	domain := u.bare.Domain()
 	var few [4][]storage.User // that many need no memory
 	rest, size, groupSize := few[:0], 0, 0
 	for _, p := range u.projects {
@@ -26,8 +64,10 @@ func appendRoster(dst []byte, u *user, domain string) []byte {
 		size = max(size, p.size(domain))
 		groupSize += len(p.members) * (len("<group></group>") + len(p.group()))
 	}
-	dst = slices.Grow(dst, len(queryStart)+size+groupSize+len(queryEnd))
-	dst = append(dst, queryStart...)
+	dst = slices.Grow(dst, len(queryStart)+versionSize+size+groupSize+len(queryEnd))
+	start := len(dst)
+	dst = appendQuery(dst, 0)
+	summed, sum := u.summed.Load(), uint64(0)
 	var fewGroups [4]string
 	groups := fewGroups[:0]
 	for {
@@ -42,10 +82,29 @@ func appendRoster(dst []byte, u *user, domain string) []byte {
 				rest[i] = members[1:]
 			}
 		}
-		if next.ID != u.id {
-			dst = appendItem(dst, next, domain, groups)
+		if next.ID != u.id() {
+			at := len(dst)
+			dst = appendMember(dst, next, domain, groups)
+			if !summed {
+				sum += hash(dst[at:])
+			}
 		}
 	}
+	for _, i := range u.own.list() {
+		if i.Listed && !u.with(i.jid) {
+			at := len(dst)
+			dst = appendContact(dst, i)
+			if !summed {
+				sum += hash(dst[at:])
+			}
+		}
+	}
+	if !summed {
+		// Whoever else does so now finds the same.
+		u.sum.Store(sum)
+		u.summed.Store(true)
+	}
+	appendVersion(dst[:start+len(queryStart)], u.sum.Load())
 	return append(dst, queryEnd...)
 }
 
@@ -77,45 +136,98 @@ func addGroup(groups []string, p *project) []string {
 	return groups
 }
 
-// appendPush appends the query of a roster push (RFC 6121 section 2.1.6): the
-// item of another user as u's roster has it now, or its removal.
-func appendPush(dst []byte, u *user, id, domain string) []byte {
-	var about storage.User
-	var groups []string
-	for _, p := range u.projects {
-		if member, ok := p.member(id); ok {
-			about = member
-			groups = addGroup(groups, p)
+// address is a contact's, in two parts since those of projects have one of them in
+// common.
+type address struct{ local, domain string }
+
+// appendShown appends the item of somebody as u's roster has it now, or nothing. Who
+// shares a project with the user is shown as the project says, whatever else the user
+// keeps about them.
+func appendShown(dst []byte, u *user, a address) []byte {
+	if a.domain == u.bare.Domain() {
+		var about storage.User
+		var groups []string
+		for _, p := range u.projects {
+			if member, ok := p.member(a.local); ok {
+				about = member
+				groups = addGroup(groups, p)
+			}
+		}
+		if len(groups) > 0 {
+			return appendMember(dst, about, a.domain, groups)
 		}
 	}
-	dst = append(dst, queryStart...)
-	if len(groups) > 0 {
-		dst = appendItem(dst, about, domain, groups)
+	if i := u.own.find(a); i != nil && i.Listed {
+		return appendContact(dst, i)
+	}
+	return dst
+}
+
+// appendPush appends the query of a roster push (RFC 6121 section 2.1.6): an item, or
+// the removal of what was there.
+func appendPush(dst []byte, version uint64, a address, item []byte) []byte {
+	dst = appendQuery(dst, version)
+	if len(item) > 0 {
+		dst = append(dst, item...)
 	} else {
-		dst = appendAddress(append(dst, "<item jid='"...), id, domain)
+		dst = appendAddress(append(dst, "<item jid='"...), a)
 		dst = append(dst, "' subscription='remove'/>"...)
 	}
 	return append(dst, queryEnd...)
 }
 
-func appendItem(dst []byte, u storage.User, domain string, groups []string) []byte {
-	dst = appendAddress(append(dst, "<item jid='"...), u.ID, domain)
+func appendMember(dst []byte, u storage.User, domain string, groups []string) []byte {
+	dst = appendAddress(append(dst, "<item jid='"...), address{u.ID, domain})
 	if u.Name != "" {
 		dst = append(dst, "' name='"...)
 		dst = xmlscan.AppendAttr(dst, u.Name)
 	}
 	dst = append(dst, "' subscription='both'>"...)
+	return append(appendGroups(dst, groups), "</item>"...)
+}
+
+// subscriptions are the values of the attribute (RFC 6121 section 2.1.2.5).
+var subscriptions = [...]string{
+	storage.SubscriptionNone: "none", storage.SubscriptionTo: "to",
+	storage.SubscriptionFrom: "from", storage.SubscriptionBoth: "both",
+}
+
+func appendContact(dst []byte, i *item) []byte {
+	dst = append(dst, "<item jid='"...)
+	dst = xmlscan.AppendAttr(dst, i.Contact)
+	if i.Name != "" {
+		dst = append(dst, "' name='"...)
+		dst = xmlscan.AppendAttr(dst, i.Name)
+	}
+	dst = append(dst, "' subscription='"...)
+	dst = append(dst, subscriptions[i.Subscription]...)
+	if i.Ask {
+		dst = append(dst, "' ask='subscribe"...)
+	}
+	if i.Approved {
+		dst = append(dst, "' approved='true"...)
+	}
+	if len(i.Groups) == 0 {
+		return append(dst, "'/>"...)
+	}
+	dst = append(dst, "'>"...)
+	return append(appendGroups(dst, i.Groups), "</item>"...)
+}
+
+func appendGroups(dst []byte, groups []string) []byte {
 	for _, g := range groups {
 		dst = append(dst, "<group>"...)
 		dst = xmlscan.AppendText(dst, g)
 		dst = append(dst, "</group>"...)
 	}
-	return append(dst, "</item>"...)
+	return dst
 }
 
 // appendAddress appends a bare address for an attribute.
-func appendAddress(dst []byte, id, domain string) []byte {
-	dst = xmlscan.AppendAttr(dst, id)
-	dst = append(dst, '@')
-	return xmlscan.AppendAttr(dst, domain)
+func appendAddress(dst []byte, a address) []byte {
+	if a.local != "" {
+		dst = xmlscan.AppendAttr(dst, a.local)
+		dst = append(dst, '@')
+	}
+	return xmlscan.AppendAttr(dst, a.domain)
 }

@@ -1,22 +1,30 @@
-// Package roster answers jabber:iq:roster (RFC 6121 section 2) with the people
-// that a user shares a project with. The roster is the projects' business:
-// clients read it and are told when it changes, but cannot change it.
+// Package roster keeps contact lists (jabber:iq:roster, RFC 6121 section 2) and the
+// subscriptions behind them (section 3).
 //
-// An item has subscription='both', the member's display name, and a group for
-// every project that the two share.
+// A roster has two parts. The people with whom a user shares a project are in it because
+// the directory says so, with subscription='both', the member's display name, and a group
+// for every project that the two share; clients read those items and are told when they
+// change, but cannot change them. Beside them a user may have contacts of their own, in a
+// storage.Rosters, with everything that RFC 6121 says of them. When somebody is both, the
+// project's item is what clients see, and presence comes by the projects alone; the own
+// item stays as it is, cannot be changed meanwhile, and shows again when the last common
+// project has ended.
 //
-// cache.go keeps what the rosters of interested users are made of, changes.go
-// applies changes of the directory to it and pushes what they mean, encode.go
-// writes items.
+// cache.go keeps what the rosters of interested users are made of, changes.go applies
+// changes of the directory to it, push.go and encode.go tell what that means. own.go keeps
+// the own items of users who are here, states.go is what the tables of appendix A say,
+// change.go changes items in the store, relation.go the two items that a subscription
+// stands in, subscription.go and query.go take what clients want. presence.go tells own
+// contacts of each other, nodes.go the other nodes what has changed.
 package roster
 
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"mellium.im/xmpp/stanza"
 
 	"rollcall/internal/jid"
 	"rollcall/internal/ns"
@@ -24,7 +32,7 @@ import (
 	"rollcall/storage"
 )
 
-// Users finds display names.
+// Users finds display names, and who there is.
 type Users interface {
 	// User returns the user of that id, or storage.ErrNotFound.
 	User(ctx context.Context, id string) (storage.User, error)
@@ -34,13 +42,27 @@ type Users interface {
 type Options struct {
 	Projects storage.Projects
 	Users    Users
+	// Rosters keeps contacts of users' own; nil for none.
+	Rosters storage.Rosters
+	// Items bounds a user's own contacts, those who wait for an answer among them.
+	Items int
+	// LegacyShows takes the show "offline" for "invisible".
+	LegacyShows bool
 }
 
 // Module implements server.Module.
 type Module struct {
 	o        Options
 	host     *server.Host
+	context  context.Context // ends when the module stops
+	stop     context.CancelFunc
+	domains  []string // the virtual hosts
+	hosts    map[string]struct{}
 	cache    *cache
+	owners   owners
+	peers    peers
+	errands  errands
+	parted   []parting     // by the change of the directory that is being told
 	pushed   atomic.Uint64 // for ids of pushes
 	pushes   prometheus.Counter
 	failures *prometheus.CounterVec
@@ -49,6 +71,8 @@ type Module struct {
 var (
 	_ server.Module    = (*Module)(nil)
 	_ server.Validator = (*Module)(nil)
+	_ server.Stopper   = (*Module)(nil)
+	_ server.Peers     = (*Module)(nil)
 )
 
 // New makes the module.
@@ -59,8 +83,11 @@ func (m *Module) Name() string { return "roster" }
 
 // Validate implements server.Validator.
 func (m *Module) Validate() error {
-	if m.o.Projects == nil || m.o.Users == nil {
+	switch {
+	case m.o.Projects == nil || m.o.Users == nil:
 		return errors.New("no store")
+	case m.o.Rosters != nil && m.o.Items < 1:
+		return errors.New("no room for contacts")
 	}
 	return nil
 }
@@ -72,11 +99,23 @@ const (
 	// priorityChange comes before the one that tells presence: a client takes
 	// presence only from people it has in its roster.
 	priorityChange = 50
+	// Own contacts are told after those who share a project: see partedPresence.
+	priorityParted = 150
+	prioritySet    = 150
+	priorityProbe  = 100
+	priorityMaySee = 100
 )
 
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
-	m.host, m.cache = h, newCache()
+	m.host, m.cache, m.domains = h, newCache(), h.Domains()
+	m.context, m.stop = context.WithCancel(h.Context())
+	m.owners.users, m.owners.seed = make(map[string]*own), maphash.MakeSeed()
+	m.peers.known = make(map[string]struct{})
+	m.hosts = make(map[string]struct{})
+	for _, host := range m.domains {
+		m.hosts[host] = struct{}{}
+	}
 	m.pushes = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "rollcall_roster_pushes_total", Help: "Roster pushes sent.",
 	})
@@ -93,96 +132,63 @@ func (m *Module) Start(h *server.Host) error {
 	if err := h.HandleIQ(server.ToOther, ns.Roster, "query", foreign); err != nil {
 		return err
 	}
-	h.OnRemoveConnection(priorityRemove, func(_ context.Context, e *server.RemoveConnection) {
-		m.cache.forget(e.JID.Local(), e.Conn)
-	})
 	h.OnSubscription(prioritySubscription, m.subscription)
 	h.OnDirectoryChange(priorityChange, m.directoryChanged)
+	h.OnRemoveConnection(priorityRemove, m.removeConnection)
+	h.OnAuthorize(priorityMaySee, m.authorize)
+	m.offer(h)
+	if m.o.Rosters == nil {
+		return nil
+	}
+	h.OnSetPresence(prioritySet, m.setPresence)
+	h.OnProbe(priorityProbe, m.probe)
+	h.OnDirectoryChange(priorityParted, m.partedPresence)
+	h.OnNodes(m)
 	return nil
 }
 
-func foreign(context.Context, *server.IQ) (server.Payload, error) {
-	return nil, server.Error(stanza.Forbidden, "a roster is its owner's business")
+// The stream features of RFC 6121 sections 2.6.1 and 3.4.
+const (
+	featureVersions    = "urn:xmpp:features:rosterver"
+	featurePreApproval = "urn:xmpp:features:pre-approval"
+)
+
+// offer says what the module can do.
+func (m *Module) offer(h *server.Host) {
+	features := []string{featureVersions}
+	offer := "<ver xmlns='" + featureVersions + "'/>"
+	notes := "rosters follow the projects, and are read-only"
+	if m.o.Rosters != nil {
+		features = append(features, featurePreApproval)
+		offer += "<sub xmlns='" + featurePreApproval + "'/>"
+		notes = "rosters and subscriptions; who shares a project is in the roster, and cannot be changed there"
+	}
+	h.StreamFeature(server.AfterLogin, func(_ *server.Session, dst []byte) []byte { return append(dst, offer...) })
+	h.Declare(server.Protocol{
+		Number: "RFC 6121", Title: "XMPP Instant Messaging and Presence", Notes: notes,
+		Features: []string{ns.Roster}, StreamFeatures: features,
+	})
 }
 
-func (m *Module) query(ctx context.Context, iq *server.IQ) (server.Payload, error) {
-	if iq.Set() {
-		return nil, refuse(iq)
-	}
-	if err := m.interested(ctx, iq.Session); err != nil {
-		if errors.Is(err, storage.ErrUnavailable) {
-			m.failed("get", err, "user", iq.From.Local())
-			e := server.Error(stanza.InternalServerError, "try again later")
-			e.Type = stanza.Wait
-			return nil, e
-		}
-		return nil, err
-	}
-	return answer{m.cache, iq.From}, nil
+// Stop implements server.Stopper.
+func (m *Module) Stop(context.Context) error {
+	m.errands.mu.Lock()
+	m.errands.stopped = true
+	m.errands.mu.Unlock()
+	m.stop()
+	m.errands.work.Wait()
+	return nil
 }
 
-// refuse says what is wrong with a roster set: its form (RFC 6121 section
-// 2.1.5), or that it is one.
-func refuse(iq *server.IQ) error {
-	query, err := iq.Payload()
-	if err != nil {
-		return err
-	}
-	items := query.ChildElements()
-	if len(items) != 1 || items[0].Tag != "item" {
-		return server.Error(stanza.BadRequest, "a roster set has exactly one item")
-	}
-	if _, err := jid.Parse(items[0].SelectAttrValue("jid", "")); err != nil {
-		return server.Error(stanza.BadRequest, "the item has no valid address")
-	}
-	return server.Error(stanza.NotAllowed, "the roster follows the projects")
-}
+// key is an account's name in the store of rosters and in the cache. A user of the
+// directory has an account at every virtual host; the first one's is the user's id.
+func (m *Module) key(account jid.JID) string { return m.keyAt(account.Local(), account.Domain()) }
 
-// subscription answers requests between people who share a project: they have
-// each other's presence already (RFC 6121 section 3.1.3). Nothing else changes
-// anything; to others the core answers.
-func (m *Module) subscription(ctx context.Context, e *server.Subscription) {
-	if e.Type != "subscribe" {
-		e.Answered = true
-		return
+func (m *Module) keyAt(id, host string) string {
+	if host == m.domains[0] {
+		return id
 	}
-	from := e.From.JID()
-	if from.Domain() != e.To.Domain() {
-		return
-	}
-	together, err := m.together(ctx, from.Local(), e.To.Local())
-	if err != nil {
-		// The core denies the request; a client asks again.
-		m.failed("subscribe", err, "user", from.Local())
-		return
-	}
-	if together {
-		e.Answered = true
-		e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from.Bare(), "subscribed"))
-	}
-}
-
-// together reports whether two different users share a project.
-func (m *Module) together(ctx context.Context, a, b string) (bool, error) {
-	if a == b {
-		return false, nil
-	}
-	mine, err := m.o.Projects.ProjectsOf(ctx, a)
-	if err != nil {
-		return false, err
-	}
-	theirs, err := m.o.Projects.ProjectsOf(ctx, b)
-	if err != nil {
-		return false, err
-	}
-	for _, p := range mine {
-		for _, q := range theirs {
-			if p.ID == q.ID {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
+	return id + "@" + host
 }
 
 // failed counts and logs a store call that did not work out.

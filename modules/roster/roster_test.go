@@ -32,7 +32,7 @@ func house() *servertest.Directory {
 // pushed is what a roster push looks like.
 func pushed(user, item string) string {
 	return "<iq type='set' from='" + user + "@example.com' to='{" + user + "}' id='{any}'>" +
-		"<query xmlns='jabber:iq:roster'>" + item + "</query></iq>"
+		"<query xmlns='jabber:iq:roster' ver='{any}'>" + item + "</query></iq>"
 }
 
 // login binds and asks for the roster.
@@ -63,7 +63,7 @@ func TestGet(t *testing.T) {
 			c := s.Login(tt.login)
 			got := c.Ask("get", tt.to, get)
 			c.Match("<iq type='result' from='{any}' to='"+c.JID.String()+"' id='{any}'>"+
-				"<query xmlns='jabber:iq:roster'>"+tt.items+"</query></iq>", got)
+				"<query xmlns='jabber:iq:roster' ver='{any}'>"+tt.items+"</query></iq>", got)
 			c.ExpectNothing()
 		})
 	}
@@ -73,7 +73,7 @@ func TestGroupsAreNeverTwice(t *testing.T) {
 	dir := servertest.NewDirectory().
 		AddProject("a", "Same", "alice", "bob").AddProject("b", "Same", "alice", "bob").AddProject("c", "  ", "alice", "bob")
 	c := start(t, dir).Login("alice/web")
-	c.Match(`<iq type='result' from='alice@example.com' to='{alice}' id='{any}'><query xmlns='jabber:iq:roster'>
+	c.Match(`<iq type='result' from='alice@example.com' to='{alice}' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>
 		<item jid='bob@example.com' subscription='both'><group>Same</group><group>c</group></item></query></iq>`,
 		c.Ask("get", "", get))
 }
@@ -117,7 +117,7 @@ func TestStoreDown(t *testing.T) {
 	dir.Fail(nil)
 	dir.Join("apollo", "dave")
 	c.ExpectNothing() // the failed request was none
-	c.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster'>
+	c.Match(`<iq type='result' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>
 		<item jid='dave@example.com' name='Dave' subscription='both'>...</item>...</query></iq>`, c.Ask("get", "", get))
 }
 

@@ -129,7 +129,7 @@ func (a *App) startCore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := append(modules(c.Modules, a.stores.directory, a.stores.presence), a.o.Modules...)
+	all := append(modules(c.Modules, &a.stores), a.o.Modules...)
 	if err := a.srv.Start(ctx, all...); err != nil {
 		return err
 	}

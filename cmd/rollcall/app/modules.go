@@ -21,17 +21,20 @@ type directory interface {
 }
 
 // modules lists the modules that a configuration turns on.
-func modules(c conf.Modules, d directory, presence storage.Presence) []server.Module {
+func modules(c conf.Modules, s *stores) []server.Module {
 	var list []server.Module
+	d := s.directory
 	add := func(on bool, m server.Module) {
 		if on {
 			list = append(list, m)
 		}
 	}
-	add(c.Roster.Enabled, roster.New(roster.Options{Projects: d, Users: d}))
+	add(c.Roster.Enabled, roster.New(roster.Options{
+		Projects: d, Users: d, Rosters: s.rosters, Items: c.Roster.Items, LegacyShows: c.Projects.LegacyShows,
+	}))
 	add(c.Projects.Enabled, projects.New(projects.Options{
 		ServiceHost: c.Projects.Host, Grace: c.Projects.Grace, LegacyShows: c.Projects.LegacyShows,
-		Directory: d, Presence: presence,
+		Directory: d, Presence: s.presence,
 	}))
 	add(c.Disco.Enabled, disco.New())
 	add(c.Ping.Enabled, ping.New(ping.Options{Interval: c.Ping.Interval, Timeout: c.Ping.Timeout}))

@@ -1,0 +1,208 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"rollcall/internal/jid"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// notice is a presence stanza about a subscription, for the user whose item it changes.
+type notice struct {
+	el []byte
+	// available says that it is for the available connections, and not the interested
+	// ones.
+	available bool
+}
+
+// change is an item before and after.
+type change struct {
+	old, new contact
+	o        *own // nil when the user is not here
+}
+
+// changed reports whether the two differ for clients, or for who may see whom.
+func (c *change) changed() bool {
+	a, b := c.old, c.new
+	return a.Listed != b.Listed || a.Name != b.Name || !slices.Equal(a.Groups, b.Groups) ||
+		a.Subscription != b.Subscription || a.Ask != b.Ask || a.Approved != b.Approved || a.pending() != b.pending()
+}
+
+// gained reports whether the contact may see the user's presence from now on.
+func (c *change) gained() bool { return !c.old.watches() && c.new.watches() }
+
+// changing says what to make of an item.
+type changing struct {
+	user, contact jid.JID // bare
+	become        func(*contact)
+	// tell makes the notice about what came of it; nil for none.
+	tell func(old, new *contact) notice
+	// always pushes the item also when it did not change.
+	always bool
+}
+
+// change changes an item of any user, and tells the user's interested connections to any
+// node, and their contact where it may see the user no longer. Who may see the user from
+// now on is told by reveal.
+func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch change, err error) {
+	defer m.lock(g.user)()
+	_, err = m.o.Rosters.ChangeRosterItem(ctx, m.key(g.user), g.contact.String(), m.o.Items, func(i storage.RosterItem) (storage.RosterItem, bool) {
+		ch.old = open(i)
+		ch.new = ch.old
+		g.become(&ch.new)
+		return ch.new.seal()
+	})
+	if err != nil {
+		return ch, err
+	}
+	var n notice
+	if g.tell != nil {
+		n = g.tell(&ch.old, &ch.new)
+	}
+	if len(n.el) == 0 && !g.always && !ch.changed() {
+		// What this node has may be older all the same.
+		ch.o = m.owner(g.user)
+		return ch, nil
+	}
+	ch.o, _ = m.learn(ctx, b, g.user, g.contact, ch.new, n, g.always)
+	m.tellNodes(b, g.user, g.contact, n)
+	return ch, nil
+}
+
+// learn makes an item what the store says it is, as far as the user is here: interested
+// connections get the notice and a push, the contact learns that it sees the user no
+// longer. It reports whether the contact may see the user from now on. It is the user's
+// turn.
+func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, now contact, n notice, always bool) (o *own, gained bool) {
+	if n.available {
+		m.toAvailable(b, bare, n.el)
+		n.el = nil
+	}
+	o = m.owner(bare)
+	if o == nil && !m.known(bare) {
+		return m.meet(ctx, b, bare, now), false
+	}
+	c := m.cache
+	c.mu.Lock()
+	u := c.users[m.key(bare)]
+	changes := pushes{m: m}
+	if u != nil {
+		changes.add(pending{u: u, of: address{at.Local(), at.Domain()}, only: !always})
+		for _, s := range u.sessions {
+			if len(n.el) > 0 {
+				c.send(b, s, n.el)
+			}
+		}
+	}
+	if o == nil && now.there() {
+		c.mu.Unlock()
+		o = m.own(bare, nil)
+		c.mu.Lock()
+		if o != nil {
+			u.own = o
+		}
+	}
+	var was contact
+	if o != nil {
+		if i := o.at(at.String()); i != nil {
+			was = i.contact
+		}
+		o.put(at, now)
+	}
+	changes.send(b)
+	c.mu.Unlock()
+	if o != nil && was.watches() && !now.watches() {
+		m.conceal(b, o, at)
+	}
+	return o, !was.watches() && now.watches()
+}
+
+// known reports whether the cache has a user, and so knows whether there are own items.
+func (m *Module) known(bare jid.JID) bool {
+	m.cache.mu.RLock()
+	defer m.cache.mu.RUnlock()
+	return m.cache.users[m.key(bare)] != nil
+}
+
+// meet loads the items of a user who is available here, but had none so far.
+func (m *Module) meet(ctx context.Context, b *server.Batch, bare jid.JID, now contact) *own {
+	if !now.there() || !slices.ContainsFunc(m.host.Sessions(bare), func(s *server.Session) bool { return s.Presence() != nil }) {
+		return nil
+	}
+	o, err := m.load(ctx, bare)
+	if err == nil && o != nil {
+		err = m.enter(ctx, bare, nil, o)
+	}
+	if err != nil {
+		m.failed("roster", err, "user", bare.String())
+		m.later(func(ctx context.Context) error { return m.refresh(ctx, bare) })
+	}
+	return o
+}
+
+// toAvailable sends an element to the available connections to this node.
+func (m *Module) toAvailable(b *server.Batch, bare jid.JID, el []byte) {
+	for _, s := range m.host.Sessions(bare) {
+		if s.Presence() != nil {
+			b.Send(s, el)
+		}
+	}
+}
+
+// item reads a user's item of a contact from the store; there may be none.
+func (m *Module) item(ctx context.Context, bare, at jid.JID) (contact, error) {
+	i, err := m.o.Rosters.RosterItem(ctx, m.key(bare), at.String())
+	if errors.Is(err, storage.ErrNotFound) {
+		return contact{}, nil
+	}
+	return open(i), err
+}
+
+// refresh makes what this node has of a user what the store says.
+func (m *Module) refresh(ctx context.Context, bare jid.JID) error {
+	b := m.host.NewBatch()
+	defer b.Flush()
+	defer m.lock(bare)()
+	if len(m.host.Sessions(bare)) == 0 {
+		return nil
+	}
+	now, err := m.read(ctx, bare)
+	if err != nil {
+		return err
+	}
+	o := m.owner(bare)
+	if !m.known(bare) {
+		if o == nil && len(now) > 0 {
+			o = m.own(bare, nil)
+		}
+		if o == nil {
+			return nil
+		}
+		if err := m.enter(ctx, bare, nil, o); err != nil {
+			return err
+		}
+	}
+	next := make(map[string]*item, len(now))
+	for _, i := range now {
+		next[i.Contact] = i
+	}
+	for _, i := range slices.Clone(o.list()) {
+		if next[i.Contact] == nil {
+			m.learn(ctx, b, bare, i.jid, contact{}, notice{}, false)
+		}
+	}
+	for _, i := range now {
+		was := o.at(i.Contact)
+		o, gained := m.learn(ctx, b, bare, i.jid, i.contact, notice{}, false)
+		if gained {
+			m.reveal(b, o, i.jid)
+		}
+		if i.watched() && (was == nil || !was.watched()) {
+			m.greetAll(b, o, i.jid)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package roster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"rollcall/internal/servertest"
+	"rollcall/modules/projects"
+	"rollcall/modules/roster"
+	"rollcall/server"
+	"rollcall/storage"
+	"rollcall/storage/memory"
+	"rollcall/storage/sqlite"
+)
+
+// fragile is a store that can fail.
+type fragile struct {
+	storage.Rosters
+	mu    sync.Mutex
+	fails error
+	after int // calls that work before
+	reads int
+}
+
+func (f *fragile) fail(err error, after int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails, f.after = err, after
+}
+
+func (f *fragile) call() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fails == nil {
+		return nil
+	}
+	if f.after > 0 {
+		f.after--
+		return nil
+	}
+	return f.fails
+}
+
+func (f *fragile) Roster(ctx context.Context, user string) ([]storage.RosterItem, error) {
+	f.mu.Lock()
+	f.reads++
+	f.mu.Unlock()
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.Rosters.Roster(ctx, user)
+}
+
+func (f *fragile) RosterItem(ctx context.Context, user, contact string) (storage.RosterItem, error) {
+	if err := f.call(); err != nil {
+		return storage.RosterItem{}, err
+	}
+	return f.Rosters.RosterItem(ctx, user, contact)
+}
+
+func (f *fragile) ChangeRosterItem(ctx context.Context, user, contact string, limit int, g func(storage.RosterItem) (storage.RosterItem, bool)) (storage.RosterItem, error) {
+	if err := f.call(); err != nil {
+		return storage.RosterItem{}, err
+	}
+	return f.Rosters.ChangeRosterItem(ctx, user, contact, limit, g)
+}
+
+// world is one store and one directory, for any number of servers.
+type world struct {
+	t        testing.TB
+	dir      *servertest.Directory
+	rosters  *fragile
+	presence storage.Presence
+	items    int
+	legacy   bool
+	hosts    []string
+}
+
+func newWorld(t testing.TB, users ...string) *world {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "r.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &world{
+		t: t, dir: servertest.NewDirectory(), rosters: &fragile{Rosters: store},
+		presence: memory.NewPresence(), items: 1000,
+	}
+	for _, u := range users {
+		w.dir.AddUser(u, u+"'s name")
+	}
+	return w
+}
+
+func (w *world) options() servertest.Options {
+	return servertest.Options{
+		Directory: w.dir, Hosts: w.hosts,
+		Modules: []server.Module{
+			roster.New(roster.Options{Projects: w.dir, Users: w.dir, Rosters: w.rosters, Items: w.items, LegacyShows: w.legacy}),
+			projects.New(projects.Options{ServiceHost: "wtmuc.@HOST@", Directory: w.dir, Presence: w.presence, LegacyShows: w.legacy}),
+		},
+	}
+}
+
+func (w *world) start() *servertest.Server { return servertest.New(w.t, w.options()) }
+
+// put stores an item as it is.
+func (w *world) put(user string, i storage.RosterItem) {
+	w.t.Helper()
+	_, err := w.rosters.Rosters.ChangeRosterItem(context.Background(), user, i.Contact, 0,
+		func(storage.RosterItem) (storage.RosterItem, bool) { return i, true })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// says is what a user's item says, in the words of RFC 6121 appendix A.
+func (w *world) says(user, contact string) string {
+	w.t.Helper()
+	i, err := w.rosters.Rosters.RosterItem(context.Background(), user, contact)
+	if errors.Is(err, storage.ErrNotFound) {
+		return "-"
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text := [...]string{"None", "To", "From", "Both"}[i.Subscription]
+	switch {
+	case i.Ask && i.Request != nil:
+		text += " + Pending Out+In"
+	case i.Ask:
+		text += " + Pending Out"
+	case i.Request != nil:
+		text += " + Pending In"
+	}
+	if i.Approved {
+		text += ", approved"
+	}
+	if i.Hidden {
+		text += ", hidden"
+	}
+	return text
+}
+
+// reader is a client that has asked for its roster and is available.
+func reader(s *servertest.Server, address string) *servertest.Client {
+	c := s.Login(address)
+	c.Ask("get", "", get)
+	c.Send("<presence/>")
+	c.Drain()
+	return c
+}
+
+func set(contact, more string) string {
+	return fmt.Sprintf("<query xmlns='jabber:iq:roster'><item jid='%s' %s/></query>", contact, more)
+}
+
+// said is a presence about a subscription.
+func said(from, to, typ string) string {
+	return fmt.Sprintf("<presence from='%s@example.com' to='%s@example.com' type='%s'/>", from, to, typ)
+}

@@ -1,0 +1,274 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"rollcall/internal/jid"
+	"rollcall/internal/packed"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// What this module tells itself on other nodes. The store is common to all of them, so
+// nodes only tell each other what to read again.
+const (
+	kindChanged = iota + 1 // an item changed
+	kindAsk                // a connection wants to know the presence of its user's contacts
+)
+
+// tellNodes tells the other nodes that an item changed, and brings them a notice.
+func (m *Module) tellNodes(b *server.Batch, bare, at jid.JID, n notice) {
+	nodes := m.host.Nodes()
+	if len(nodes) == 0 {
+		return
+	}
+	data := packed.AppendUint(nil, kindChanged)
+	data = packed.AppendString(data, bare.String())
+	data = packed.AppendString(data, at.String())
+	data = packed.AppendBool(data, n.available)
+	data = packed.AppendBytes(data, n.el)
+	for _, node := range nodes {
+		m.host.Tell(b, node, data)
+	}
+}
+
+// ask asks the other nodes for the presence of contacts, for a connection here.
+func (m *Module) ask(b *server.Batch, full jid.JID, contacts []jid.JID) {
+	if len(contacts) == 0 {
+		return
+	}
+	for _, node := range m.host.Nodes() {
+		m.askNode(b, node, full, contacts)
+	}
+}
+
+func (m *Module) askNode(b *server.Batch, node string, full jid.JID, contacts []jid.JID) {
+	data := packed.AppendString(packed.AppendUint(nil, kindAsk), full.String())
+	data = packed.AppendUint(data, uint64(len(contacts)))
+	for _, at := range contacts {
+		data = packed.AppendString(data, at.String())
+	}
+	m.host.Tell(b, node, data)
+}
+
+// Joined implements server.Peers: what is missing is read and asked for again.
+func (m *Module) Joined(b *server.Batch, node string) {
+	m.peers.mu.Lock()
+	_, again := m.peers.known[node]
+	m.peers.known[node] = struct{}{}
+	m.peers.mu.Unlock()
+	for _, o := range m.everyOwner() {
+		var contacts []jid.JID
+		for _, i := range o.list() {
+			if i.watched() && !m.tied(o.bare, i.jid) {
+				contacts = append(contacts, i.jid)
+			}
+		}
+		for _, s := range m.host.Sessions(o.bare) {
+			if s.Presence() != nil && len(contacts) > 0 {
+				m.askNode(b, node, s.JID(), contacts)
+			}
+		}
+	}
+	if again {
+		m.later(m.refreshAll)
+	}
+}
+
+// Left implements server.Peers. The core tells whom the dead node's users told of
+// themselves.
+func (m *Module) Left(_ *server.Batch, node string) {
+	m.peers.mu.Lock()
+	defer m.peers.mu.Unlock()
+	delete(m.peers.known, node)
+}
+
+// peers are the other nodes that this one has heard of.
+type peers struct {
+	mu    sync.Mutex
+	known map[string]struct{}
+}
+
+// Told implements server.Peers.
+func (m *Module) Told(b *server.Batch, node string, data []byte) {
+	r := packed.NewReader(data)
+	var err error
+	switch kind := r.Uint(); kind {
+	case kindChanged:
+		err = m.toldChanged(b, r)
+	case kindAsk:
+		err = m.toldAsk(b, r)
+	default:
+		m.host.Log().Warn("a node tells what this version does not know", "node", node, "kind", kind)
+		return
+	}
+	if err != nil {
+		m.host.Log().Error("what a node tells cannot be read", "node", node, "err", err)
+	}
+}
+
+func (m *Module) toldChanged(b *server.Batch, r *packed.Reader) error {
+	bare, err := jid.Parse(r.String())
+	at, errAt := jid.Parse(r.String())
+	n := notice{available: r.Bool()}
+	n.el = append(n.el, r.Bytes()...)
+	if err := errors.Join(err, errAt, r.Err()); err != nil {
+		return err
+	}
+	if len(m.host.Sessions(bare)) == 0 {
+		return nil
+	}
+	if n.available {
+		m.toAvailable(b, bare, n.el)
+		n = notice{}
+	}
+	m.later(func(ctx context.Context) error { return m.reread(ctx, bare, at, n) })
+	return nil
+}
+
+// reread makes an item here what it is in the store.
+func (m *Module) reread(ctx context.Context, bare, at jid.JID, n notice) error {
+	b := m.host.NewBatch()
+	defer b.Flush()
+	defer m.lock(bare)()
+	now, err := m.item(ctx, bare, at)
+	if err != nil {
+		return err
+	}
+	if o, gained := m.learn(ctx, b, bare, at, now, n, false); gained {
+		m.reveal(b, o, at)
+	}
+	return nil
+}
+
+func (m *Module) toldAsk(b *server.Batch, r *packed.Reader) error {
+	full, err := jid.Parse(r.String())
+	if err != nil {
+		return err
+	}
+	for range r.Len() {
+		at, err := jid.Parse(r.String())
+		if err != nil {
+			return err
+		}
+		o := m.owner(at)
+		if o == nil || m.tied(at, full.Bare()) {
+			continue
+		}
+		m.answer(b, o, full)
+	}
+	return r.Err()
+}
+
+// answer tells a connection to another node what it may see of a user.
+func (m *Module) answer(b *server.Batch, o *own, full jid.JID) {
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	if i := o.at(full.Bare().String()); i == nil || !i.watches() {
+		return
+	}
+	for _, s := range o.shown {
+		b.Tell(s.presence, full)
+	}
+}
+
+// refreshAll reads the items of everybody here again.
+func (m *Module) refreshAll(ctx context.Context) error {
+	seen := make(map[jid.JID]struct{})
+	for s := range m.host.All() {
+		bare := s.JID().Bare()
+		if _, twice := seen[bare]; twice {
+			continue
+		}
+		seen[bare] = struct{}{}
+		if err := m.refresh(ctx, bare); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errands are store calls that no session waits for, made one after the other.
+type errands struct {
+	mu      sync.Mutex
+	list    []func(context.Context) error
+	lost    bool // some were dropped: everything has to be read again
+	running bool
+	stopped bool
+	work    sync.WaitGroup
+}
+
+const (
+	// maxErrands bounds what waits while the store cannot be asked.
+	maxErrands = 10_000
+	// retryAfter is when a store that could not be asked is asked again.
+	retryAfter = time.Second
+)
+
+// later makes a store call soon, and again if the store cannot be asked.
+func (m *Module) later(f func(context.Context) error) {
+	e := &m.errands
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return
+	}
+	if len(e.list) >= maxErrands {
+		e.lost = true
+		return
+	}
+	e.list = append(e.list, f)
+	if !e.running {
+		e.running = true
+		e.work.Go(m.runErrands)
+	}
+}
+
+func (m *Module) stopping() bool {
+	m.errands.mu.Lock()
+	defer m.errands.mu.Unlock()
+	return m.errands.stopped
+}
+
+// next is the errand to run; nil when there is none.
+func (e *errands) next(m *Module) func(context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.list) == 0 && e.lost {
+		e.lost = false
+		e.list = append(e.list, m.refreshAll)
+	}
+	if len(e.list) == 0 || e.stopped {
+		e.running = false
+		return nil
+	}
+	f := e.list[0]
+	e.list = e.list[1:]
+	return f
+}
+
+func (m *Module) runErrands() {
+	ctx := m.context
+	for f := m.errands.next(m); f != nil; f = m.errands.next(m) {
+		for {
+			err := f(ctx)
+			if err == nil {
+				break
+			}
+			if ctx.Err() == nil {
+				m.failed("errand", err)
+			}
+			if !errors.Is(err, storage.ErrUnavailable) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retryAfter):
+			}
+		}
+	}
+}

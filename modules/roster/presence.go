@@ -1,0 +1,285 @@
+package roster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"rollcall/internal/jid"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// visible reports whether others may see a presence.
+func (m *Module) visible(p *server.Presence) bool {
+	return p.Available && (!m.o.LegacyShows || p.Declared != "offline")
+}
+
+// setPresence tells contacts what somebody says of themselves, and a newcomer of the
+// contacts and what they ask.
+func (m *Module) setPresence(ctx context.Context, e *server.SetPresence) {
+	bare := e.Session.JID().Bare()
+	o := m.owner(bare)
+	if o == nil && !e.WasAvailable {
+		o = m.arrive(ctx, bare)
+	}
+	if o == nil {
+		return
+	}
+	m.say(e.Batch, o, e.Session.Conn(), e.Presence)
+	if !e.Presence.Available || e.WasAvailable {
+		return
+	}
+	m.welcome(e.Batch, o, e.Session)
+}
+
+// arrive finds out whether somebody who became available has items of their own.
+func (m *Module) arrive(ctx context.Context, bare jid.JID) *own {
+	if m.known(bare) {
+		return nil // there are none
+	}
+	defer m.lock(bare)()
+	o, err := m.load(ctx, bare)
+	if err == nil && o != nil {
+		err = m.enter(ctx, bare, nil, o)
+	}
+	if err != nil {
+		m.failed("roster", err, "user", bare.String())
+		m.later(func(ctx context.Context) error { return m.refresh(ctx, bare) })
+	}
+	return o
+}
+
+// say tells contacts a connection's presence.
+func (m *Module) say(b *server.Batch, o *own, conn string, p *server.Presence) {
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	i := slices.IndexFunc(o.shown, func(s shown) bool { return s.conn == conn })
+	switch {
+	case m.visible(p) && i < 0:
+		o.shown = append(o.shown, shown{conn, p})
+	case m.visible(p):
+		o.shown[i].presence = p
+	case i < 0:
+		return
+	default:
+		o.shown = slices.Delete(o.shown, i, i+1)
+		if p.Available { // and hidden
+			p = server.Unavailable(p.JID, p.At)
+		}
+	}
+	for _, at := range m.audience(o) {
+		b.Tell(p, at)
+	}
+}
+
+// audience lists the contacts that see a user's presence for the subscription alone; who
+// shares a project is told by those.
+func (m *Module) audience(o *own) (list []jid.JID) {
+	m.cache.mu.RLock()
+	defer m.cache.mu.RUnlock()
+	u := m.cache.user(m.key(o.bare), o.bare)
+	for _, i := range o.list() {
+		if i.watches() && !u.with(i.jid) {
+			list = append(list, i.jid)
+		}
+	}
+	return list
+}
+
+// tied reports whether two users share a project, as far as the cache knows.
+func (m *Module) tied(a, b jid.JID) bool {
+	with, _ := m.cache.with(m.key(a), b)
+	return with
+}
+
+// successor is how long the successor of a connection has to become available before
+// contacts learn that the old one is gone.
+const successor = 2 * time.Second
+
+// removeConnection ends what contacts see of a connection.
+func (m *Module) removeConnection(_ context.Context, e *server.RemoveConnection) {
+	bare := e.JID.Bare()
+	m.cache.forget(m.key(bare), e.Conn)
+	o := m.owner(bare)
+	if o == nil {
+		return
+	}
+	o.fan.Lock()
+	shown := slices.ContainsFunc(o.shown, func(s shown) bool { return s.conn == e.Conn })
+	o.fan.Unlock()
+	if shown && e.Replaced() && !slices.Contains(m.host.Resources(bare), e.JID) && !m.stopping() {
+		conn, full := e.Conn, e.JID
+		time.AfterFunc(successor, func() {
+			b := m.host.NewBatch()
+			defer b.Flush()
+			m.gone(b, o, conn, full)
+			m.disown(o)
+		})
+		return
+	}
+	m.gone(e.Batch, o, e.Conn, e.JID)
+	m.disown(o)
+}
+
+// gone ends what contacts see of a connection, unless another one has told of the address.
+func (m *Module) gone(b *server.Batch, o *own, conn string, full jid.JID) {
+	if !slices.Contains(m.host.Resources(o.bare), full) {
+		m.say(b, o, conn, server.Unavailable(full, time.Now()))
+		return
+	}
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	o.shown = slices.DeleteFunc(o.shown, func(s shown) bool { return s.conn == conn })
+}
+
+// reveal tells a contact what it may see of the user from now on.
+func (m *Module) reveal(b *server.Batch, o *own, at jid.JID) {
+	if o == nil || m.tied(o.bare, at) {
+		return
+	}
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	for _, s := range o.shown {
+		b.Tell(s.presence, at)
+	}
+}
+
+// conceal tells a contact that what it saw of the user is gone.
+func (m *Module) conceal(b *server.Batch, o *own, at jid.JID) {
+	if m.tied(o.bare, at) {
+		return
+	}
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	for _, s := range o.shown {
+		b.Tell(server.Unavailable(s.presence.JID, time.Now()), at)
+	}
+}
+
+// welcome tells a newcomer what it may see of the user's contacts, and what waits for
+// the user's answer (RFC 6121 section 3.1.3).
+func (m *Module) welcome(b *server.Batch, o *own, s *server.Session) {
+	var contacts []jid.JID
+	m.cache.mu.RLock()
+	u := m.cache.user(m.key(o.bare), o.bare)
+	list := slices.DeleteFunc(slices.Clone(o.list()), func(i *item) bool { return u.with(i.jid) })
+	m.cache.mu.RUnlock()
+	for _, i := range list {
+		if i.watched() {
+			m.greet(b, s, i.jid)
+			contacts = append(contacts, i.jid)
+		}
+	}
+	m.ask(b, s.JID(), contacts)
+	for _, i := range list {
+		if i.pending() {
+			b.Send(s, i.Request)
+		}
+	}
+}
+
+// greet tells a session what is shown of a contact's connections to this node, and
+// reports whether there is anything.
+func (m *Module) greet(b *server.Batch, s *server.Session, at jid.JID) bool {
+	o := m.owner(at)
+	if o == nil {
+		return false
+	}
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	i := o.at(s.JID().Bare().String())
+	if i == nil || !i.watches() {
+		return false
+	}
+	for _, x := range o.shown {
+		b.SendPresence(s, x.presence, nil)
+	}
+	return len(o.shown) > 0
+}
+
+// greetAll tells the user's available connections to this node of a contact.
+func (m *Module) greetAll(b *server.Batch, o *own, at jid.JID) {
+	if m.tied(o.bare, at) {
+		return
+	}
+	for _, s := range m.host.Sessions(o.bare) {
+		if s.Presence() != nil {
+			m.greet(b, s, at)
+			m.ask(b, s.JID(), []jid.JID{at})
+		}
+	}
+}
+
+// partedPresence makes up for what the end of all common projects took from contacts:
+// it comes after others were told of that.
+func (m *Module) partedPresence(_ context.Context, e *server.DirectoryChange) {
+	for _, p := range m.parted {
+		i := p.o.at(p.contact.String())
+		if i != nil && i.watches() {
+			m.reveal(e.Batch, p.o, p.contact)
+		}
+		if i != nil && i.watched() {
+			m.greetAll(e.Batch, p.o, p.contact)
+		}
+	}
+	m.parted = nil
+}
+
+// watching reports whether a user is subscribed to another's presence.
+func (m *Module) watching(ctx context.Context, watcher, watched jid.JID) (bool, error) {
+	i, err := m.item(ctx, watched, watcher)
+	return i.watches(), err
+}
+
+// probe answers a contact (RFC 6121 section 4.3.2).
+func (m *Module) probe(ctx context.Context, e *server.Probe) {
+	from := e.From.JID()
+	if e.Answered {
+		return
+	}
+	ok, err := m.watching(ctx, from.Bare(), e.To)
+	if err != nil {
+		m.failed("item", err, "user", e.To.String())
+		e.Answered = errors.Is(err, storage.ErrUnavailable) // nobody knows
+		return
+	}
+	if !ok {
+		return
+	}
+	e.Answered = true
+	if m.greet(e.Batch, e.From, e.To) {
+		// The others answer for what they have.
+		m.ask(e.Batch, from, []jid.JID{e.To})
+		return
+	}
+	if len(m.host.Nodes()) > 0 && m.elsewhere(e.To) {
+		m.ask(e.Batch, from, []jid.JID{e.To})
+		return
+	}
+	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from.Bare(), "unavailable"))
+}
+
+// elsewhere reports whether a user is available at another node.
+func (m *Module) elsewhere(bare jid.JID) bool {
+	here := m.host.Sessions(bare)
+	return slices.ContainsFunc(m.host.Resources(bare), func(full jid.JID) bool {
+		return !slices.ContainsFunc(here, func(s *server.Session) bool { return s.JID() == full })
+	})
+}
+
+// authorize says who may see whom.
+func (m *Module) authorize(ctx context.Context, e *server.Authorize) {
+	if e.Allowed {
+		return
+	}
+	ok, err := m.together(ctx, e.Viewer, e.User)
+	if err == nil && !ok && m.o.Rosters != nil && m.local(e.User) {
+		ok, err = m.watching(ctx, e.Viewer, e.User)
+	}
+	if err != nil {
+		m.failed("authorize", err, "user", e.User.String())
+	}
+	e.Allowed = ok
+}
