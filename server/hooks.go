@@ -32,6 +32,8 @@ import (
 //   - message, routed, nobody: before a client's message is routed, after that, and when
 //     no connection took it (messages.go).
 //   - host_message: a message is for a virtual host itself.
+//   - returned: a message that a connection was given before it died, and its client
+//     never got (returned.go).
 //   - answer: an iq result or error that is for the server itself.
 //   - authorize: somebody asks whether a user may see another's presence; on the turn of
 //     who asks, or on none.
@@ -109,6 +111,7 @@ type hooks struct {
 	routed           Hook[Routed]
 	nobody           Hook[Nobody]
 	hostMessage      Hook[HostMessage]
+	returned         Hook[Returned]
 	answer           Hook[Answer]
 	unsafe           Hook[Unsafe]
 	acked            Hook[Acked]
@@ -126,6 +129,7 @@ func (h *hooks) name() {
 	h.routed.name = "routed"
 	h.nobody.name = "nobody"
 	h.hostMessage.name = "host_message"
+	h.returned.name = "returned"
 	h.answer.name = "answer"
 	h.unsafe.name = "unsafe"
 	h.acked.name = "acked"

@@ -52,8 +52,16 @@ type Nobody struct {
 	Element *xmlscan.Element
 	// Data is the encoded stanza as the recipient would have got it; valid during the
 	// call.
-	Data    []byte
+	Data []byte
+	// Returned says that a connection was given it, which died.
+	Returned bool
+	// ID is not empty when the message is in the store already, because it was unsafe:
+	// there it stays, whatever the handlers say.
+	ID      string
 	Handled bool
+	// Refused, where it has a condition, is what the sender is told instead of
+	// service-unavailable.
+	Refused stanza.Error
 }
 
 // Answer is the event of answer: an iq result or error from a client to the server, or
@@ -189,6 +197,11 @@ func (srv *Server) nobodyTook(st *Stanza, to jid.JID) {
 		e := &Nobody{Batch: st.Batch, From: st.From, To: to, Type: st.Type, Element: st.Element, Data: data}
 		srv.hooks.nobody.fire(srv, e)
 		if e.Handled {
+			return
+		}
+		if e.Refused.Condition != "" {
+			st.refused = true
+			st.Reply(e.Refused)
 			return
 		}
 	}

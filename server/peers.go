@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 
+	"rollcall/internal/jid"
 	"rollcall/internal/packed"
 )
 
@@ -37,6 +38,15 @@ func (h *Host) Nodes() []string {
 		names = append(names, name)
 	}
 	slices.Sort(names)
+	return names
+}
+
+// NodesOf lists the other nodes where messages to a bare address are taken, as far as
+// this one knows.
+func (h *Host) NodesOf(bare jid.JID) (names []string) {
+	for _, p := range h.srv.nodes.others(bare, (*route).takesBare) {
+		names = append(names, p.Name())
+	}
 	return names
 }
 

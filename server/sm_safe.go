@@ -31,6 +31,9 @@ type KeptMessage struct {
 	At   time.Time
 	Data []byte // the encoded stanza, as the recipient gets it; it must not be changed
 	ID   string // in the store, for Acked
+	// Fleeting says that the message is not stored because it is not worth it: it counts
+	// as safe.
+	Fleeting bool
 }
 
 // Acked is the event of acked: a client has acknowledged messages that are stored, or
@@ -179,13 +182,21 @@ func (k *kept) stored(id string) (delete string) {
 	return ""
 }
 
-func (k *kept) inStore() bool {
+// forgo notes that the message may be lost with the process.
+func (k *kept) forgo() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settle()
+}
+
+// inStore returns the id of the message in the store, or "".
+func (k *kept) inStore() string {
 	if k == nil {
-		return false
+		return ""
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.id != ""
+	return k.id
 }
 
 // uncertain is a message of the client that may not be safe.
@@ -268,9 +279,12 @@ func (s *Session) secure(b *Batch, m *managed) {
 	var safe needless
 	list = m.unsafe[:0]
 	for i, u := range m.unsafe {
-		if id := e.Messages[i].ID; id != "" {
-			safe.add(u.user, u.stored(id))
-		} else {
+		switch k := e.Messages[i]; {
+		case k.ID != "":
+			safe.add(u.user, u.stored(k.ID))
+		case k.Fleeting:
+			u.forgo()
+		default:
 			list = append(list, u)
 		}
 	}

@@ -53,7 +53,9 @@ func (m *spool) Start(h *server.Host) error {
 	h.OnNobody(0, func(_ context.Context, e *server.Nobody) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.nobody, e.Handled = append(m.nobody, string(e.Data)), true
+		if e.ID == "" {
+			m.nobody, e.Handled = append(m.nobody, string(e.Data)), true
+		}
 	})
 	return nil
 }

@@ -63,7 +63,7 @@ type undelivered struct {
 func (u *undelivered) giveBack(stanzas iter.Seq[returned]) {
 	copies := uint64(0)
 	for el := range stanzas {
-		if el.to == u.s.jid.Bare() && el.kind == Message && !el.replayed() {
+		if el.to == u.s.jid.Bare() && el.kind == Message && !el.replayed() && !u.seenTo(&el) {
 			copies++
 		}
 	}
@@ -156,12 +156,15 @@ func (u *undelivered) safely(el *returned, safe *needless) {
 	if d.direct {
 		safe.add(d.to, el.kept.took())
 	}
-	safe.add(d.to, el.kept.released(!taken && el.kept.inStore()))
+	safe.add(d.to, el.kept.released(!taken && el.kept.inStore() != ""))
 }
 
 // message sends a message on, or says that it could not be delivered. It reports whether
 // somebody has it or nobody needs it.
 func (u *undelivered) message(el *returned) bool {
+	if u.seenTo(el) {
+		return false
+	}
 	bare := !el.to.IsFull()
 	index := u.copied
 	if bare && !el.replayed() {
@@ -199,20 +202,30 @@ func (u *undelivered) message(el *returned) bool {
 		}
 		taken = u.elsewhere(el, bare, index, taken)
 	}
-	if taken || el.kept.inStore() {
-		return taken
+	if taken {
+		return true
 	}
-	if !u.nobodyTook(el) {
+	return u.nobodyTook(el)
+}
+
+// nobodyTook asks who keeps the message. It reports false for one that waits in the
+// store already.
+func (u *undelivered) nobodyTook(el *returned) bool {
+	e := &Nobody{
+		Batch: &u.Batch, From: el.from, To: el.to, Type: el.typ, Element: el.Element, Data: el.Raw,
+		Returned: true, ID: el.kept.inStore(),
+	}
+	u.srv.hooks.nobody.fire(u.srv, e)
+	switch {
+	case e.ID != "":
+		return false
+	case e.Handled:
+	case e.Refused.Condition != "":
+		u.refuseWith(el, e.Refused)
+	default:
 		u.refuse(el)
 	}
 	return true
-}
-
-// nobodyTook reports whether a handler keeps the message.
-func (u *undelivered) nobodyTook(el *returned) bool {
-	e := &Nobody{Batch: &u.Batch, From: el.from, To: el.to, Type: el.typ, Element: el.Element, Data: el.Raw}
-	u.srv.hooks.nobody.fire(u.srv, e)
-	return e.Handled
 }
 
 // elsewhere sends a message on to the user's resources at other nodes, and reports
@@ -236,7 +249,9 @@ func (u *undelivered) elsewhere(el *returned, bare bool, index uint64, taken boo
 }
 
 // refuse tells the sender, if still there, that nobody took a stanza.
-func (u *undelivered) refuse(el *returned) {
+func (u *undelivered) refuse(el *returned) { u.refuseWith(el, Error(stanza.ServiceUnavailable, "")) }
+
+func (u *undelivered) refuseWith(el *returned, with stanza.Error) {
 	if u.srv.registry.get(el.from) == u.s {
 		return
 	}
@@ -244,7 +259,7 @@ func (u *undelivered) refuse(el *returned) {
 		Batch: &u.Batch, Kind: el.kind, From: el.from, To: el.to,
 		Element: el.Element, Type: el.typ,
 	}
-	st.Reply(Error(stanza.ServiceUnavailable, ""))
+	st.Reply(with)
 }
 
 // arrival is where among all sessions one first became available, and how many
