@@ -185,6 +185,7 @@ type Modules struct {
 	Roster   Roster   `yaml:"roster"`
 	Disco    Module   `yaml:"disco"`
 	Ping     Ping     `yaml:"ping"`
+	Commands Commands `yaml:"commands"`
 	Version  Version  `yaml:"version"`
 	Time     Module   `yaml:"time"`
 	Carbons  Module   `yaml:"carbons"`
@@ -353,6 +354,7 @@ func Default() *Config {
 			Roster:   Roster{Enabled: true, Items: 1000},
 			Disco:    Module{Enabled: true},
 			Ping:     Ping{Enabled: true, Interval: time.Minute, Timeout: 30 * time.Second},
+			Commands: Commands{Enabled: true, Admins: []string{}},
 			Version:  Version{Enabled: true},
 			Time:     Module{Enabled: true},
 			Carbons:  Module{Enabled: true},

@@ -15,7 +15,6 @@ import (
 
 	"rollcall/cmd/rollcall/app"
 	"rollcall/conf"
-	"rollcall/internal/auth"
 	"rollcall/storage"
 	"rollcall/storage/sqlite"
 )
@@ -186,15 +185,7 @@ func askCredentials(cmd *cobra.Command, c *conf.Config) (storage.Credentials, er
 	if err != nil {
 		return storage.Credentials{}, err
 	}
-	return credentials(c, password)
-}
-
-// credentials are what the configured store keeps of a password.
-func credentials(c *conf.Config, password string) (storage.Credentials, error) {
-	if c.Storage.SQLite.Passwords == conf.PasswordsPlain {
-		return storage.Credentials{Plain: password}, nil
-	}
-	return auth.NewCredentials(password, c.Auth.SCRAMIterations)
+	return app.Credentials(c, password)
 }
 
 // askPassword reads a password: twice without echo from a terminal, or one line

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"rollcall/cmd/rollcall/app"
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/storage"
@@ -130,6 +131,6 @@ func newCredentials(ctx context.Context, u importfile.User, c *conf.Config, s *s
 	case err != nil && !errors.Is(err, storage.ErrNotFound):
 		return nil, err
 	}
-	made, err := credentials(c, *u.Password)
+	made, err := app.Credentials(c, *u.Password)
 	return &made, err
 }

@@ -27,6 +27,9 @@ const (
 	Version          = "jabber:iq:version"                      // XEP-0092
 	Ping             = "urn:xmpp:ping"                          // XEP-0199
 	Time             = "urn:xmpp:time"                          // XEP-0202
+	Commands         = "http://jabber.org/protocol/commands"    // XEP-0050
+	Admin            = "http://jabber.org/protocol/admin"       // XEP-0133
+	DataForms        = "jabber:x:data"                          // XEP-0004
 	StreamManagement = "urn:xmpp:sm:3"                          // XEP-0198
 	StanzaID         = "urn:xmpp:sid:0"                         // XEP-0359
 	Carbons          = "urn:xmpp:carbons:2"                     // XEP-0280

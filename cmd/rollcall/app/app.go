@@ -109,6 +109,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 
 func (a *App) startCore(ctx context.Context) error {
 	c := a.o.Config
+	a.o.Modules = append(accountModules(c, &a.stores), a.o.Modules...)
 	secret, err := loadSecret(c.DataDir)
 	if err != nil {
 		return err
