@@ -118,7 +118,8 @@ func newCore(tb testing.TB, modules ...server.Module) *core {
 	defaults.Session.Coalesce = 0 // everything is flushed here, by this goroutine
 	srv, err := server.New(server.Config{
 		Hosts: []string{"example.com"}, Limits: defaults.Limits, Session: defaults.Session,
-		Auth: a, AuthAttempts: defaults.Auth.Attempts, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		StreamManagement: defaults.StreamManagement,
+		Auth:             a, AuthAttempts: defaults.Auth.Attempts, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		tb.Fatal(err)
