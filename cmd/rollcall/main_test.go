@@ -196,7 +196,7 @@ bob connects
 alice sends:
     <iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>
 alice receives:
-    <iq type='result' id='r' from='alice@localhost' to='{alice}'><query xmlns='jabber:iq:roster'/></iq>
+    <iq type='result' id='r' from='alice@localhost' to='{alice}'><query xmlns='jabber:iq:roster' ver='{any}'/></iq>
 alice sends:
     <presence/>
 alice receives:

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"rollcall/internal/servertest"
 	"rollcall/modules/projects"
@@ -167,4 +168,19 @@ func set(contact, more string) string {
 // said is a presence about a subscription.
 func said(from, to, typ string) string {
 	return fmt.Sprintf("<presence from='%s@example.com' to='%s@example.com' type='%s'/>", from, to, typ)
+}
+
+// eventually waits for what comes after a session's turn.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("it did not happen")
+		}
+	}
 }

@@ -143,6 +143,7 @@ func (m *Module) Start(h *server.Host) error {
 	h.OnSetPresence(prioritySet, m.setPresence)
 	h.OnProbe(priorityProbe, m.probe)
 	h.OnDirectoryChange(priorityParted, m.partedPresence)
+	h.OnDirectoryChange(priorityParted, m.userRemoved)
 	h.OnNodes(m)
 	return nil
 }

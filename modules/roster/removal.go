@@ -1,0 +1,85 @@
+package roster
+
+import (
+	"context"
+
+	"rollcall/internal/jid"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+// userRemoved forgets what a user kept, and takes the user off everybody's roster.
+func (m *Module) userRemoved(_ context.Context, e *server.DirectoryChange) {
+	if e.Kind != storage.UserRemoved {
+		return
+	}
+	for _, host := range m.domains {
+		bare, err := jid.New(e.User, host, "")
+		if err != nil {
+			m.host.Log().Error("the id of a user is no address", "user", e.User, "err", err)
+			return
+		}
+		var watched []jid.JID // what is known here of contacts, if the store forgets at once
+		for _, i := range m.owner(bare).list() {
+			watched = append(watched, i.jid)
+		}
+		m.later(func(ctx context.Context) error { return m.bury(ctx, bare, watched) })
+	}
+}
+
+// bury ends everything between a removed user and others.
+func (m *Module) bury(ctx context.Context, bare jid.JID, contacts []jid.JID) error {
+	if exists, err := m.exists(ctx, bare); err != nil || exists {
+		return err // who may not log in for a while keeps everything
+	}
+	items, err := m.read(ctx, bare)
+	if err != nil {
+		return err
+	}
+	all := make(map[jid.JID]struct{})
+	for _, i := range items {
+		all[i.jid] = struct{}{}
+	}
+	for _, at := range contacts {
+		all[at] = struct{}{}
+	}
+	for _, o := range m.everyOwner() {
+		if o.at(bare.String()) != nil {
+			all[o.bare] = struct{}{}
+		}
+	}
+	b := m.host.NewBatch()
+	defer b.Flush()
+	for at := range all {
+		if !m.local(at) {
+			continue
+		}
+		if err := m.bereave(ctx, b, at, bare); err != nil {
+			return err
+		}
+	}
+	return m.o.Rosters.RemoveRoster(ctx, m.key(bare))
+}
+
+// bereave takes back what a user and a removed one were to each other. The item stays,
+// as the user's note.
+func (m *Module) bereave(ctx context.Context, b *server.Batch, bare, gone jid.JID) error {
+	denial := server.AppendPresenceType(nil, gone, bare, "unsubscribed")
+	goodbye := server.AppendPresenceType(nil, gone, bare, "unsubscribe")
+	_, err := m.change(ctx, b, changing{
+		user: bare, contact: gone, become: func(c *contact) { c.follow(new(contact)) }, tell: ends(denial),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = m.change(ctx, b, changing{
+		user: bare, contact: gone, become: (*contact).revoke,
+		tell: func(old, _ *contact) (n notice) {
+			if old.watches() || old.pending() {
+				n.el = goodbye
+			}
+			return n
+		},
+	})
+	return err
+}
