@@ -7,6 +7,7 @@ FUZZTIME   ?= 20000x
 MESSAGES   ?= 100000
 PAIRS      ?= 10000
 CUTS       ?= 100
+RESUMPTIONS ?= 1000
 SEED       ?= 3
 
 .PHONY: test setup check unit cross fuzz clients tsung chaos nodes bench bench-compare performance million slow
@@ -53,7 +54,7 @@ tsung:
 
 # The long runs on networks that do everything wrong; unit has short ones.
 chaos:
-	go test -count=1 -v -timeout 90m ./test/chaos -seed $(SEED) -messages $(MESSAGES) -pairs $(PAIRS) -cuts $(CUTS)
+	go test -count=1 -v -timeout 90m ./test/chaos -seed $(SEED) -messages $(MESSAGES) -pairs $(PAIRS) -cuts $(CUTS) -resumptions $(RESUMPTIONS)
 
 # Several processes on one Redis at full size: killed, flushed, stalled, and the random
 # runs of some seeds. It takes about 10 minutes.

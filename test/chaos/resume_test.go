@@ -37,6 +37,7 @@ type phone struct {
 	last   map[string]int    // the latest of each sender
 	view   map[string]string // statuses of those available, by full address
 	flaps  []string          // who was seen to go, though nobody went
+	wrong  time.Duration     // the longest time that the view was not true
 	faults []string
 }
 
@@ -45,6 +46,28 @@ type phones struct {
 	ctx     context.Context
 	changed chan struct{} // of capacity 1
 	list    []*phone
+
+	mu    sync.Mutex
+	truth map[string]time.Time // since when the server knows a status, by address and status
+}
+
+// handled notes since when the server knows what somebody says of himself.
+func (a *phones) handled(from, stanza string) {
+	var status string
+	if _, err := fmt.Sscanf(stanza, "<presence><status>%s", &status); err != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.truth[from+" "+strings.TrimSuffix(status, "</status></presence>")] = time.Now()
+}
+
+// since is when the server learned a status; the zero time when it said nothing of it
+// yet.
+func (a *phones) since(from, status string) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.truth[from+" "+status]
 }
 
 func (a *phones) notify() {
@@ -79,12 +102,24 @@ func (p *phone) take(e *etree.Element) {
 		p.view[from] = ""
 		if status := e.SelectElement("status"); status != nil {
 			p.view[from] = status.Text()
+			p.late(p.all.since(from, status.Text()))
 		}
 	case e.Tag == "iq" && typ == "get":
 		p.client.Send("<iq type='result' id='" + escape(e.SelectAttrValue("id", "")) + "'/>")
 	case e.Tag == "message" || typ == "error":
 		p.faults = append(p.faults, transcript.Text(e))
 	}
+}
+
+// late notes for how long something was true that p, while connected, did not know.
+func (p *phone) late(since time.Time) {
+	if since.IsZero() {
+		return
+	}
+	if connected := p.client.Since(); connected.After(since) {
+		since = connected
+	}
+	p.wrong = max(p.wrong, time.Since(since))
 }
 
 // TestResumption: clients that manage their streams talk to each other while their
@@ -114,7 +149,7 @@ func TestResumption(t *testing.T) {
 		relays[kind] = relay
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	all := &phones{ctx: ctx, changed: make(chan struct{}, 1)}
+	all := &phones{ctx: ctx, changed: make(chan struct{}, 1), truth: map[string]time.Time{}}
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
@@ -151,6 +186,7 @@ func (a *phones) add(user string, relays map[string]*proxy.Relay, number int) *p
 		},
 		Account:  transcript.Account{JID: bare(user) + "/phone", Password: password, Mechanism: "PLAIN"},
 		Patience: 2 * time.Second, Take: p.take,
+		Handled: func(stanza string) { a.handled(bare(user)+"/phone", stanza) },
 	})
 	p.client.Send("<presence><status>0</status></presence>")
 	a.list = append(a.list, p)
@@ -171,7 +207,7 @@ func (a *phones) cuts() (n int) {
 func (a *phones) talk(t *testing.T, resumptions int) (rounds int) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for ; a.cuts() < resumptions; rounds++ {
+	for before := a.cuts(); a.cuts()-before < resumptions; rounds++ {
 		for i, p := range a.list {
 			for j, to := range a.list {
 				if i != j {
@@ -191,7 +227,7 @@ func (a *phones) talk(t *testing.T, resumptions int) (rounds int) {
 		a.until(t, "what is on its way", func() bool { return a.backlog() < 500 })
 	}
 	for _, p := range a.list {
-		p.client.Send("<presence><status>the end</status></presence>")
+		p.client.Send("<presence><status>end</status></presence>")
 	}
 	return rounds
 }
@@ -226,7 +262,7 @@ func (a *phones) settle(t *testing.T, rounds int) {
 			came := len(p.came)
 			truth := len(p.view) == len(a.list)
 			for _, status := range p.view {
-				truth = truth && status == "the end"
+				truth = truth && status == "end"
 			}
 			p.mu.Unlock()
 			if came < want || !truth || p.client.Unacked() > 0 {
@@ -235,7 +271,7 @@ func (a *phones) settle(t *testing.T, rounds int) {
 		}
 		return true
 	})
-	resumed, connections := 0, 0
+	resumed, connections, wrong := 0, 0, time.Duration(0)
 	for _, p := range a.list {
 		c := p.client.Counts()
 		resumed, connections = resumed+c.Resumed, connections+c.Connections
@@ -243,6 +279,7 @@ func (a *phones) settle(t *testing.T, rounds int) {
 			t.Errorf("%s: %d sessions, not one", p.user, c.Fresh)
 		}
 		p.mu.Lock()
+		wrong = max(wrong, p.wrong)
 		for said, n := range p.came {
 			if n != 1 || !strings.Contains(said, ">"+p.user+" ") {
 				t.Errorf("%s got %q %d times", p.user, said, n)
@@ -259,7 +296,8 @@ func (a *phones) settle(t *testing.T, rounds int) {
 		}
 		p.mu.Unlock()
 	}
-	t.Logf("%d messages, %d connections, %d resumptions: none lost, none twice", want*len(a.list), connections, resumed)
+	t.Logf("%d messages, %d connections, %d resumptions: none lost, none twice; presence wrong for %s at most while connected",
+		want*len(a.list), connections, resumed, wrong)
 }
 
 // until waits for something that comes with a stanza or an acknowledgement.

@@ -27,6 +27,8 @@ type Config struct {
 	Patience time.Duration
 	// Take is told of each stanza, in order.
 	Take func(*etree.Element)
+	// Handled is told of each stanza that the server has acknowledged, in order.
+	Handled func(stanza string)
 }
 
 // Counts are what has happened so far.
@@ -48,6 +50,7 @@ type Client struct {
 	acked  uint32   // stanzas that the server has handled
 	queue  []string // stanzas that it has not, as far as is known
 	counts Counts
+	since  time.Time // of the connection
 
 	in    uint32    // stanzas received; of Run alone
 	asked time.Time // since when an answer is due; of Run alone
@@ -68,6 +71,13 @@ func (c *Client) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.counts
+}
+
+// Since is when the connection began that there is, or was last.
+func (c *Client) Since() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.since
 }
 
 // Unacked is how many stanzas the server may not have handled.
@@ -224,7 +234,7 @@ func (c *Client) begin(ctx context.Context, conn transcript.Client) error {
 
 // again sends what the server has not handled; c.mu is held.
 func (c *Client) again(conn transcript.Client) error {
-	c.conn = conn
+	c.conn, c.since = conn, time.Now()
 	c.asked = time.Time{}
 	all := ""
 	for _, s := range c.queue {
@@ -238,6 +248,9 @@ func (c *Client) handled(h uint32) error {
 	n := h - c.acked
 	if int64(n) > int64(len(c.queue)) {
 		return fmt.Errorf("%w: %d handled, of %d", errServer, h, c.acked+uint32(len(c.queue)))
+	}
+	for _, stanza := range c.queue[:n] {
+		c.cfg.Handled(stanza)
 	}
 	c.queue, c.acked = c.queue[n:], h
 	return nil
