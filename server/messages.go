@@ -19,6 +19,8 @@ type MessageEvent struct {
 	To jid.JID
 	// Extra is encoded XML that a handler adds, as the last children.
 	Extra []byte
+	// Inner, where it is not nil, is what a handler leaves of Stanza.Element.Inner.
+	Inner []byte
 	// Refused, where it has a condition, goes back to the sender, and the message
 	// nowhere.
 	Refused stanza.Error
@@ -171,6 +173,11 @@ func (s *Session) sendMessage(st *Stanza, to jid.JID) {
 			return
 		}
 		st.extra = e.Extra
+		if e.Inner != nil {
+			el := *st.Element
+			el.Inner = e.Inner
+			st.Element = &el
+		}
 	}
 	if !s.srv.passes(s.jid, to) {
 		s.srv.undelivered(st)

@@ -37,7 +37,7 @@ func (m *Module) nobody(ctx context.Context, e *server.Nobody) {
 	switch err := m.store(ctx, bare, msg); {
 	case err == nil:
 		e.Handled = true
-		m.look(ctx, e.Batch, bare)
+		m.lookApart(ctx, bare)
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrFull):
 		// XEP-0160 section 2: service-unavailable.
 	default:
@@ -67,7 +67,15 @@ func (m *Module) landed(ctx context.Context, e *server.Nobody) {
 	m.mu.Lock()
 	m.flying.remove(key, e.ID)
 	m.mu.Unlock()
-	m.look(ctx, e.Batch, bare)
+	m.lookApart(ctx, bare)
+}
+
+// lookApart is look while a message is on its way in the event's own Batch, which
+// follows what is sent to its recipient.
+func (m *Module) lookApart(ctx context.Context, bare jid.JID) {
+	b := m.host.NewBatch()
+	defer b.Flush()
+	m.look(ctx, b, bare)
 }
 
 // Keep keeps an encoded message for a user, given by the bare address, until a client
@@ -78,9 +86,7 @@ func (m *Module) Keep(ctx context.Context, to jid.JID, el []byte) error {
 	if err := m.store(ctx, to, message{id: msgid.New(), at: time.Now(), data: el}); err != nil {
 		return err
 	}
-	b := m.host.NewBatch()
-	defer b.Flush()
-	m.look(ctx, b, to)
+	m.lookApart(ctx, to)
 	return nil
 }
 
