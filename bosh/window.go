@@ -142,7 +142,7 @@ func (w *window[R]) accept(rid int64, who R, extra bool) (v verdict, old R, rep 
 	switch {
 	case rid < w.next:
 		return tooOld, old, rep
-	case rid >= w.next+int64(w.requests):
+	case rid >= w.next+w.limit(extra && !w.over):
 		return tooHigh, old, rep
 	case !w.over && w.tooMany(rid, extra):
 		return overactive, old, rep
@@ -175,16 +175,21 @@ func (w *window[R]) again(s *slot[R], who R) (v verdict, old R, rep reply) {
 	return repeated, old, rep
 }
 
+// limit is how many requests may be under way: one more where it pauses or ends the
+// session (section 11), which may overtake the others.
+func (w *window[R]) limit(extra bool) int64 {
+	if extra {
+		return int64(w.requests) + 1
+	}
+	return int64(w.requests)
+}
+
 // tooMany reports whether a new rid makes more requests without an answer than
 // the client may have. Requests that broke off do not count.
 func (w *window[R]) tooMany(rid int64, extra bool) bool {
-	limit := int64(w.requests)
-	if extra {
-		limit++
-	}
 	for i := range w.slots {
 		if s := &w.slots[i]; s.waits() {
-			return rid-s.rid+1 > limit
+			return rid-s.rid+1 > w.limit(extra)
 		}
 	}
 	return false

@@ -41,7 +41,7 @@ func (n *naive) verdict(rid int64, extra bool) verdict {
 		return repeated
 	case rid < n.taken:
 		panic("taken and never seen")
-	case rid >= n.taken+n.requests:
+	case rid >= n.taken+n.limit(extra && !n.over):
 		return tooHigh
 	case !n.over && n.crowded(rid, extra):
 		return overactive
@@ -51,16 +51,19 @@ func (n *naive) verdict(rid int64, extra bool) verdict {
 	return early
 }
 
+func (n *naive) limit(extra bool) int64 {
+	if extra {
+		return n.requests + 1
+	}
+	return n.requests
+}
+
 // crowded reports whether there are too many requests from the oldest that waits to a
 // new one.
 func (n *naive) crowded(rid int64, extra bool) bool {
-	limit := n.requests
-	if extra {
-		limit++
-	}
 	for old := n.first; old < rid; old++ {
 		if _, done := n.answers[old]; n.live[old] && !done {
-			return rid-old+1 > limit
+			return rid-old+1 > n.limit(extra)
 		}
 	}
 	return false
@@ -174,6 +177,9 @@ func (m *model) arrive() string {
 	rid := n.taken - 4 + m.rnd.Int64N(8)
 	who := fmt.Sprintf("%d-%d", rid, m.steps)
 	extra := m.rnd.IntN(6) == 0
+	if n.over && n.forgotten[rid] && rid >= n.taken {
+		return "" // the window may know it for longer: answers were out of order
+	}
 	want := n.verdict(rid, extra)
 	got, old, rep := w.accept(rid, who, extra)
 	if got == stubborn {

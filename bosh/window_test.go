@@ -164,3 +164,20 @@ func TestB24OneMoreDoesNotProveAnything(t *testing.T) {
 		}
 	}
 }
+
+// The one request more, which ends the session, may overtake all that are under way
+// (sections 11 and 14.2).
+func TestB24TheEndOvertakes(t *testing.T) {
+	for _, test := range [][]string{
+		{"12+ early", "11 early", "10 process", "take 10", "done 10", "take 11", "done 11", "take 12"},
+		{"12 too high"},
+		{"13+ too high"},
+	} {
+		w := newWindow[string](10, 2, 1)
+		for _, step := range test {
+			if got := play(&w, step); got != step {
+				t.Fatalf("%q went %q", step, got)
+			}
+		}
+	}
+}
