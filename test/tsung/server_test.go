@@ -21,7 +21,7 @@ const profile = "../../deploy/tsung/rollcall.yml"
 
 // bench starts a server with the bench profile on free ports, which serves the host and
 // has the users and projects.
-func bench(ctx context.Context, program, host string, records []storage.Record, log io.Writer) (*subject.Server, error) {
+func bench(ctx context.Context, program, host string, records []storage.Record, level string, log io.Writer) (*subject.Server, error) {
 	data, err := os.ReadFile(profile)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,8 @@ func bench(ctx context.Context, program, host string, records []storage.Record, 
 	return subject.Start(ctx, program, subject.Options{
 		Records: records, Log: log,
 		Config: func(dir, network string) string {
-			replaced := []string{"hosts: [localhost]", "hosts: [" + host + "]", "data_dir: data", "data_dir: " + dir}
+			replaced := []string{"hosts: [localhost]", "hosts: [" + host + "]", "data_dir: data", "data_dir: " + dir,
+				"level: warn", "level: " + level}
 			for i, port := range []int{5222, 5280, 9280, 6060} {
 				replaced = append(replaced, fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("%s%d:0", network, i+1))
 			}

@@ -20,6 +20,8 @@ import (
 var (
 	full = flag.Bool("full", false, "keep the pauses of the scenarios, and have more users")
 	keep = flag.String("keep", "", "a folder for what tsung and the servers wrote, by test")
+	// At info there are two lines for each connection, with the reason for its end.
+	level = flag.String("level", "warn", "what the servers write: debug, info, warn or error")
 )
 
 // excuses are the errors that are none of the server's, and why. Of error_unknown, which
@@ -57,10 +59,10 @@ var (
 
 var stock = []run{
 	{file: "jabber.xml", host: "mydomain.org", user: "user", password: "pass", count: 10000,
-		short: Load{Seconds: 5, Interarrival: 0.1}, long: Load{Seconds: 60, Interarrival: 0.25}, thinking: 20,
+		short: Load{Seconds: 8, Interarrival: 0.1}, long: Load{Seconds: 60, Interarrival: 0.25}, thinking: 20,
 		excuses: excuses{"error_no_online": nobodyYet, "error_unknown": digestFails}, seen: ofJabber},
 	{file: "jabber.xml", name: "jabber over websocket", host: "mydomain.org", user: "user", password: "pass", count: 10000,
-		change: xmppWebSocket, short: Load{Seconds: 5, Interarrival: 0.1}, long: Load{Seconds: 60, Interarrival: 0.25}, thinking: 20,
+		change: xmppWebSocket, short: Load{Seconds: 8, Interarrival: 0.1}, long: Load{Seconds: 60, Interarrival: 0.25}, thinking: 20,
 		excuses: excuses{"error_no_online": nobodyYet, "error_unknown": digestFails}, seen: ofJabber},
 	{file: "jabber.xml", name: "jabber with digests", host: "mydomain.org", user: "user", password: "pass", count: 10000,
 		change: Change{Edit: mendDigest}, short: Load{Seconds: 3, Interarrival: 0.2}, long: Load{Seconds: 30, Interarrival: 0.5}, thinking: 20,
@@ -125,6 +127,9 @@ func TestWorktile(t *testing.T) {
 	}
 	for _, transport := range []string{"tcp", "bosh", "both"} {
 		t.Run(transport, func(t *testing.T) {
+			if !*full { // nobody looks at what it takes
+				t.Parallel()
+			}
 			r := run{
 				file: "worktile.xml", host: "localhost", user: "worktile", password: "worktile", count: 20000,
 				change: Change{Edit: only(transport)}, thinking: 10,
@@ -184,7 +189,7 @@ func started(t *testing.T, program, dir string, r run, each int) *subject.Server
 		t.Fatal(err)
 	}
 	// It has to outlive the test's own context, to be stopped.
-	srv, err := bench(context.Background(), program, r.host, numbered(r.user, r.password, r.count, each), log)
+	srv, err := bench(context.Background(), program, r.host, numbered(r.user, r.password, r.count, each), *level, log)
 	if err != nil {
 		t.Fatal(err)
 	}
