@@ -4,8 +4,9 @@ import (
 	"time"
 )
 
-// Mongo is the product's own store of users and projects. Nothing is written to it
-// but, if permitted, indexes. Fields are paths with dots.
+// Mongo is the product's own store of users and projects. Nothing is written to its
+// collections but, if permitted, indexes; what users own in rollcall is in collections of
+// rollcall's own beside them. Fields are paths with dots.
 type Mongo struct {
 	URI string `yaml:"uri"` // without a password; see Config.MongoURI
 	// URIFile may be empty. Load makes it relative to the configuration file's folder.
@@ -17,6 +18,7 @@ type Mongo struct {
 	CreateIndexes   bool          `yaml:"create_indexes"`
 	Users           MongoUsers    `yaml:"users"`
 	Projects        MongoProjects `yaml:"projects"`
+	Own             MongoOwn      `yaml:"own"`
 	Cache           MongoCache    `yaml:"cache"`
 	Watch           MongoWatch    `yaml:"watch"`
 }
@@ -64,6 +66,12 @@ type MongoProjects struct {
 	MemberType MongoIDType `yaml:"member_type" enum:"auto objectid string integer"`
 	UpdatedAt  string      `yaml:"updated_at"` // empty for none
 	Filter     Document    `yaml:"filter"`
+}
+
+// MongoOwn says where rollcall keeps what users own.
+type MongoOwn struct {
+	Database string `yaml:"database"` // empty for Mongo.Database, or that of the users
+	Prefix   string `yaml:"prefix"`   // of the collections' names; no other collection there begins with it
 }
 
 // MongoCache bounds what is remembered of MongoDB.
@@ -128,6 +136,7 @@ func defaultMongo() Mongo {
 			Collection: "projects", ID: "_id", IDType: IDAuto, Name: "name", Members: "members", MemberType: IDAuto,
 			Filter: Document{},
 		},
+		Own:   MongoOwn{Prefix: "rollcall_"},
 		Cache: MongoCache{Age: time.Minute, Projects: 10_000, Users: 100_000, Bytes: 256 * MiB},
 		Watch: MongoWatch{Mode: WatchAuto, Interval: 5 * time.Second, Sweep: 5 * time.Minute},
 	}

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ func checkMongo(c *Config, r *report) {
 	between(r, path+".pool", m.Pool, 1, 1000)
 	checkMongoUsers(&m.Users, r)
 	checkMongoProjects(&m.Projects, r)
+	checkMongoOwn(m, r)
 	between(r, path+".cache.age", m.Cache.Age, time.Second, time.Hour)
 	between(r, path+".cache.projects", m.Cache.Projects, 100, 10_000_000)
 	between(r, path+".cache.users", m.Cache.Users, 100, 10_000_000)
@@ -108,6 +110,25 @@ func checkMongoProjects(p *MongoProjects, r *report) {
 		r.add(path+".member", "%s", problem)
 	}
 	checkFilter(r, path, p.Filter, p.ID, p.Members, p.Members+"."+p.Member)
+}
+
+// checkMongoOwn keeps rollcall's own collections and the product's apart.
+func checkMongoOwn(m *Mongo, r *report) {
+	const path = "storage.mongo.own"
+	checkDatabase(r, path+".database", m.Own.Database)
+	if m.Own.Prefix == "" {
+		r.add(path+".prefix", "missing: say what the names of rollcall's own collections begin with")
+		return
+	}
+	checkCollection(r, path+".prefix", m.Own.Prefix)
+	own := cmp.Or(m.Own.Database, m.Database, m.Users.Database)
+	for _, of := range []struct{ key, database, collection string }{
+		{"users", m.Users.Database, m.Users.Collection}, {"projects", m.Projects.Database, m.Projects.Collection},
+	} {
+		if cmp.Or(of.database, m.Database) == own && strings.HasPrefix(of.collection, m.Own.Prefix) {
+			r.add(path+".prefix", "the collection %s of your product begins with it: choose another one", quote(of.collection))
+		}
+	}
 }
 
 func checkDatabase(r *report, path, name string) {

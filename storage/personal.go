@@ -99,6 +99,14 @@ type Spool interface {
 	CountWaiting(ctx context.Context, user string) (messages int, bytes int64, err error)
 }
 
+// Owners says whose data is worth keeping.
+type Owners interface {
+	// UserExists says whether there is such a user, also one who may not log in now. A
+	// store may tell UserRemoved of those, whose data is not to be forgotten: who forgets
+	// what a user owned asks first.
+	UserExists(ctx context.Context, id string) (bool, error)
+}
+
 // Subscription is the state of a roster item (RFC 6121 section 2.1.2.5), as a set of
 // the two directions.
 type Subscription uint8

@@ -113,17 +113,24 @@ func (c *Collection) Delete(ids ...any) {
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
 	for _, id := range ids {
-		if i := c.at(value(id)); i >= 0 {
-			c.docs = slices.Delete(c.docs, i, i+1)
-			delete(c.places, keyOf(value(id)))
-			for k, place := range c.places {
-				if place > i {
-					c.places[k]--
-				}
-			}
-			c.changed(event{op: "delete", collection: c.name, id: value(id)})
+		c.remove(value(id))
+	}
+}
+
+// remove removes a document, if it is there; mu is held.
+func (c *Collection) remove(id bson.RawValue) {
+	i := c.at(id)
+	if i < 0 {
+		return
+	}
+	c.docs = slices.Delete(c.docs, i, i+1)
+	delete(c.places, keyOf(id))
+	for k, place := range c.places {
+		if place > i {
+			c.places[k]--
 		}
 	}
+	c.changed(event{op: "delete", collection: c.name, id: id})
 }
 
 // Drop removes the collection's documents and indexes; change streams of it end.

@@ -55,6 +55,8 @@ func (f *Fake) answer(name string, m message, connection int) any {
 		d, err = f.listIndexes(m.body)
 	case "createIndexes":
 		d, err = f.createIndexes(m.body)
+	case "insert", "update", "delete":
+		d, err = f.write(name, m.body)
 	default:
 		return &refusal{59, "CommandNotFound", "no such command: '" + name + "'", nil}
 	}

@@ -1,8 +1,8 @@
 // Package mongofake is a small server on MongoDB's wire, for tests: it has the faults
 // that a real one has only on bad days, change streams, and no weight. It answers
 // hello, ping, find, getMore, aggregate, count, the commands around indexes and what a
-// test adds with Handle; it refuses everything that writes, so that nobody writes
-// unnoticed. Documents come from the test. The shapes are those of MongoDB 7.0.
+// test adds with Handle; it refuses everything that writes but where a test allows it,
+// so that nobody writes unnoticed. Documents come from the test. The shapes are those of MongoDB 7.0.
 package mongofake
 
 import (
@@ -64,6 +64,8 @@ type Fake struct {
 	last        map[string]bson.Raw
 	handlers    map[string]func(bson.Raw) any
 	collections map[string]*Collection
+	writable    []string          // prefixes of collections
+	written     map[string]bson.D // answers to writes that may be repeated
 	cursors     map[int64]*cursor
 	lastCursor  int64
 	history     []event
@@ -98,6 +100,7 @@ func Listen(address string, replicaSet bool) (*Fake, error) {
 		last:        map[string]bson.Raw{},
 		handlers:    map[string]func(bson.Raw) any{},
 		collections: map[string]*Collection{},
+		written:     map[string]bson.D{},
 		cursors:     map[int64]*cursor{},
 	}
 	if err := f.Up(); err != nil {

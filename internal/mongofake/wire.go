@@ -1,6 +1,7 @@
 package mongofake
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,12 +72,13 @@ func readMessage(r io.Reader) (message, error) {
 
 var errShort = errors.New("message is too short")
 
-// parseMsg finds the section with the command. Sequences of documents beside it belong to
-// commands that write, which are refused anyway.
+// parseMsg finds the section with the command, and adds the sequences of documents beside
+// it, which commands that write have.
 func (m *message) parseMsg(b []byte) error {
 	if len(b) < 4 {
 		return errShort
 	}
+	var lists bson.D
 	m.silent = binary.LittleEndian.Uint32(b)&flagMoreToCome != 0
 	for b = b[4:]; len(b) >= 5; {
 		size := int(int32(binary.LittleEndian.Uint32(b[1:])))
@@ -85,13 +87,53 @@ func (m *message) parseMsg(b []byte) error {
 		}
 		if b[0] == 0 {
 			m.body = bson.Raw(b[1 : 1+size])
+		} else if b[0] == 1 {
+			list, err := parseSequence(b[5 : 1+size])
+			if err != nil {
+				return err
+			}
+			lists = append(lists, list)
 		}
 		b = b[1+size:]
 	}
 	if m.body == nil {
 		return errors.New("no command")
 	}
-	return m.body.Validate()
+	if err := m.body.Validate(); err != nil || lists == nil {
+		return err
+	}
+	var fields bson.D
+	if err := bson.Unmarshal(m.body, &fields); err != nil {
+		return err
+	}
+	body, err := bson.Marshal(append(fields, lists...))
+	m.body = body
+	return err
+}
+
+// parseSequence reads a name and documents until the end.
+func parseSequence(b []byte) (bson.E, error) {
+	name, rest, ok := bytes.Cut(b, []byte{0})
+	list := bson.A{}
+	for ok && len(rest) > 0 {
+		size := 0
+		if len(rest) >= 4 {
+			size = int(int32(binary.LittleEndian.Uint32(rest)))
+		}
+		if size < 5 || size > len(rest) {
+			return bson.E{}, errShort
+		}
+		doc := bson.Raw(rest[:size])
+		if err := doc.Validate(); err != nil {
+			return bson.E{}, err
+		}
+		list = append(list, doc)
+		rest = rest[size:]
+	}
+	if !ok {
+		return bson.E{}, errShort
+	}
+	return bson.E{Key: string(name), Value: list}, nil
 }
 
 // parseQuery skips flags, the name of the collection and two numbers.

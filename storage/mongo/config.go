@@ -15,8 +15,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Config says where the product keeps users and projects. Names of fields are
-// paths with dots, as in queries.
+// Config says where the product keeps users and projects, and where rollcall keeps what
+// is its own. Names of fields are paths with dots, as in queries.
 type Config struct {
 	// URI is a connection string, mongodb:// or mongodb+srv://, perhaps with a
 	// password.
@@ -25,6 +25,7 @@ type Config struct {
 	Database string
 	Users    Users
 	Projects Projects
+	Own      Own
 
 	// Timeout of each operation. 0: 2 s.
 	Timeout time.Duration
@@ -36,7 +37,8 @@ type Config struct {
 	Cache Cache
 	Watch Watch
 	// CreateIndexes allows to create indexes on the fields that queries ask for, above
-	// all the members of projects, where there is none. It is all that is ever written.
+	// all the members of projects, where there is none. It is all that is ever
+	// written to the product's collections.
 	CreateIndexes bool
 
 	Log     *slog.Logger          // nil for none
@@ -194,6 +196,7 @@ func (c Config) withDefaults() Config {
 	u.IDType, p.IDType, p.MemberType = cmp.Or(u.IDType, IDAuto), cmp.Or(p.IDType, IDAuto), cmp.Or(p.MemberType, IDAuto)
 	u.Password, u.Scheme = cmp.Or(u.Password, "password"), cmp.Or(u.Scheme, SchemeAuto)
 	p.Members = cmp.Or(p.Members, "members")
+	c.Own.Database, c.Own.Prefix = cmp.Or(c.Own.Database, c.Database, u.Database), cmp.Or(c.Own.Prefix, "rollcall_")
 	h := &u.Hash
 	h.Digest, h.Encoding = cmp.Or(h.Digest, "sha256"), cmp.Or(h.Encoding, EncodingHex)
 	h.N, h.R, h.P = cmp.Or(h.N, 16384), cmp.Or(h.R, 8), cmp.Or(h.P, 1)
@@ -229,6 +232,10 @@ func (c Config) Validate() error {
 	p.check(goodURI(c.URI), "the URI cannot be used")
 	u, pr := c.Users, c.Projects
 	p.check(u.Database != "" && pr.Database != "", "no database")
+	for _, name := range c.Own.Collections() {
+		p.check(c.Own.Database != u.Database || name != u.Collection, "users are in %q, which is rollcall's own", name)
+		p.check(c.Own.Database != pr.Database || name != pr.Collection, "projects are in %q, which is rollcall's own", name)
+	}
 	p.check(c.Timeout > 0 && c.ServerSelection > 0 && c.Pool > 0, "time-outs and the pool must be positive")
 	p.check(c.Cache.Age > 0 && c.Cache.Projects > 0 && c.Cache.Users > 0 && c.Cache.Bytes > 0, "the bounds of the cache must be positive")
 	p.check(c.Watch.Interval > 0 && c.Watch.Sweep > 0, "intervals must be positive")

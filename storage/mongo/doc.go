@@ -1,5 +1,7 @@
 // Package mongo reads users and projects from the product's own MongoDB, and tells
-// what changes there. It writes nothing to the product's collections.
+// what changes there. It writes nothing to the product's collections. What users own,
+// messages that wait, roster items and documents, is in collections of rollcall's own
+// beside them.
 //
 // # Ids
 //

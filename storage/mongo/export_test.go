@@ -7,3 +7,9 @@ func (s *Store) Watching() int {
 	defer ws.mu.Unlock()
 	return len(ws.all)
 }
+
+// ShareLocks has the changes that two stores make wait for each other, as those of one
+// store do: FerretDB's changes of a document are not atomic.
+func (s *Store) ShareLocks(other *Store) {
+	other.own.locks, other.own.seed = s.own.locks, s.own.seed
+}

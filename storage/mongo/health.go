@@ -30,6 +30,7 @@ type health struct {
 	ping func(context.Context) error
 	run  func(func(context.Context)) // runs a goroutine until the store is closed
 	log  *slog.Logger
+	down string // what is logged when it does not
 
 	mu       sync.Mutex
 	failures int
@@ -61,7 +62,7 @@ func (h *health) note(err error) {
 		return
 	}
 	h.since = time.Now()
-	h.log.Warn("MongoDB does not answer: logins fail, what is cached is served", "error", err)
+	h.log.Warn(h.down, "error", err)
 	h.run(h.probe)
 }
 

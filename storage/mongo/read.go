@@ -102,6 +102,11 @@ func find(ctx context.Context, c *driver.Collection, filter, fields bson.D, limi
 	if err != nil {
 		return err
 	}
+	return drain(ctx, cursor, f)
+}
+
+// drain calls f for every document of a cursor, until it returns false.
+func drain(ctx context.Context, cursor *driver.Cursor, f func(bson.Raw) bool) error {
 	more := true
 	for more && cursor.Next(ctx) {
 		more = f(cursor.Current)

@@ -21,6 +21,7 @@ type Store struct {
 	c       Config // with defaults
 	client  *driver.Client
 	reader  *reader
+	own     *own
 	health  *health
 	metrics *metrics
 
@@ -43,6 +44,11 @@ var (
 	_ storage.Users    = (*Store)(nil)
 	_ storage.Projects = (*Store)(nil)
 	_ storage.Watcher  = (*Store)(nil)
+
+	_ storage.Spool     = (*Store)(nil)
+	_ storage.Rosters   = (*Store)(nil)
+	_ storage.Documents = (*Store)(nil)
+	_ storage.Owners    = (*Store)(nil)
 )
 
 // errClosed is what everything returns once the store is closed.
@@ -93,8 +99,9 @@ func (s *Store) connect() error {
 	}
 	s.health = &health{
 		ping: func(ctx context.Context) error { return s.client.Ping(ctx, readpref.Primary()) },
-		run:  s.background, log: c.Log,
+		run:  s.background, log: c.Log, down: "MongoDB does not answer: logins fail, what is cached is served",
 	}
+	s.own = newOwn(s)
 	s.reader = newReader(s.client, c, &flaws{log: c.Log, counter: s.metrics.flaws, seen: make(map[[3]string]struct{})})
 	// Logins and rosters do not take each other's connections.
 	turns := int64(max(1, c.Pool/3))
@@ -136,13 +143,14 @@ func (s *Store) background(f func(ctx context.Context)) {
 // do runs one operation, of a kind for the metrics, when it is its turn.
 func (s *Store) do(ctx context.Context, kind string, turns *semaphore.Weighted, f func(context.Context) error) error {
 	start := time.Now()
-	err := s.try(ctx, turns, f)
+	err := s.try(ctx, s.health, turns, f)
 	s.metrics.operation(kind, start, err)
 	return err
 }
 
-func (s *Store) try(ctx context.Context, turns *semaphore.Weighted, f func(context.Context) error) error {
-	if err := s.usable(ctx); err != nil {
+// try runs f, which also returns errors of package storage for what it finds.
+func (s *Store) try(ctx context.Context, h *health, turns *semaphore.Weighted, f func(context.Context) error) error {
+	if err := s.usable(ctx, h); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, s.patience())
@@ -152,27 +160,39 @@ func (s *Store) try(ctx context.Context, turns *semaphore.Weighted, f func(conte
 	}
 	defer turns.Release(1)
 	// It may have gone down while this waited.
-	if err := s.usable(ctx); err != nil {
+	if err := s.usable(ctx, h); err != nil {
 		return err
 	}
 	began := time.Now()
 	err := f(limited)
+	if found(err) {
+		h.note(nil)
+		return err
+	}
 	// Little time is left to who waited for a turn: that is nothing against MongoDB.
 	if hurried := driver.IsTimeout(err) && time.Since(began) < s.patience()/2; ctx.Err() == nil && !hurried {
-		s.health.note(err)
+		h.note(err)
 	}
 	return s.failure(ctx, err)
 }
 
 // usable says why nothing should be tried now.
-func (s *Store) usable(ctx context.Context) error {
+func (s *Store) usable(ctx context.Context, h *health) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if s.life.Err() != nil {
 		return errClosed
 	}
-	return s.health.up()
+	if err := s.health.up(); err != nil {
+		return err
+	}
+	return h.up()
+}
+
+// found reports whether an error is about what MongoDB answered, and not one of its own.
+func found(err error) bool {
+	return errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrFull) || errors.Is(err, storage.ErrInvalid)
 }
 
 // failure turns what the driver says into the errors of package storage. ctx is that of
@@ -186,9 +206,6 @@ func (s *Store) failure(ctx context.Context, err error) error {
 	}
 	if ended := ctx.Err(); ended != nil {
 		return ended
-	}
-	if errors.Is(err, storage.ErrNotFound) {
-		return err
 	}
 	return fmt.Errorf("mongo: %w: %w", storage.ErrUnavailable, err)
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	sqldriver "database/sql/driver"
+	"errors"
 
 	"rollcall/storage"
 )
@@ -14,6 +15,15 @@ func (s *Store) User(ctx context.Context, id string) (storage.User, error) {
 		return storage.User{}, err
 	}
 	return storage.User{ID: id, Name: name}, nil
+}
+
+// UserExists implements storage.Owners.
+func (s *Store) UserExists(ctx context.Context, id string) (bool, error) {
+	_, err := s.name(ctx, queryUser, "user", id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Project implements storage.Projects.

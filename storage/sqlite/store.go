@@ -82,6 +82,7 @@ var (
 	_ storage.Spool     = (*Store)(nil)
 	_ storage.Rosters   = (*Store)(nil)
 	_ storage.Documents = (*Store)(nil)
+	_ storage.Owners    = (*Store)(nil)
 )
 
 // Open opens the file, creates it when it is missing and brings its tables up

@@ -208,7 +208,7 @@ func documentsSlices(t *testing.T, s, other storage.Documents) {
 
 func documentsLarge(t *testing.T, s, other storage.Documents) {
 	var want []string
-	for i := range 4 {
+	for i := range 3 {
 		want = append(want, strings.Repeat(string(rune('a'+i)), 1<<20))
 		put(t, s, "ann", fmt.Sprint(i), want[i])
 	}

@@ -261,17 +261,17 @@ func rostersLarge(t *testing.T, s, other storage.Rosters) {
 	for i := range 100 {
 		item := storage.RosterItem{
 			Contact: fmt.Sprintf("contact%03d@example.com", i), Name: strings.Repeat("n", 100), Groups: []string{"Colleagues", "Friends"},
-			Subscription: storage.SubscriptionBoth, Request: bytes.Repeat([]byte("r"), i*10),
+			Subscription: storage.SubscriptionBoth, Request: bytes.Repeat([]byte("r"), 1+i*10),
 		}
-		if i == 0 {
+		if i == 99 {
 			item.Request = bytes.Repeat([]byte("r"), 1<<20)
 		}
 		want = append(want, item)
 		putItem(t, s, "ann", item)
 	}
-	got, err := s.RosterItem(t.Context(), "ann", want[0].Contact)
+	got, err := s.RosterItem(t.Context(), "ann", want[99].Contact)
 	directoryOK(t, err)
-	rosterEqual(t, "item", []storage.RosterItem{got}, want[:1])
+	rosterEqual(t, "item", []storage.RosterItem{got}, want[99:])
 	rosterEqual(t, "roster", mustRoster(t, other, "ann"), want)
 }
 

@@ -331,8 +331,8 @@ func spoolSlices(t *testing.T, s, other storage.Spool) {
 
 // spoolLarge keeps stanzas as large as clients may send, and many of them.
 func spoolLarge(t *testing.T, s, other storage.Spool) {
-	large := []storage.Kept{kept("ann", 1, 1<<20), kept("ann", 2, 1<<20), kept("ann", 3, 4<<20)}
-	keep(t, s, storage.KeepLimit{Bytes: 6 << 20}, large...)
+	large := []storage.Kept{kept("ann", 1, 1<<20), kept("ann", 2, 1<<20), kept("ann", 3, 2<<20)}
+	keep(t, s, storage.KeepLimit{Bytes: 4 << 20}, large...)
 	spoolHolds(t, "ann", large, s, other)
 	var many []storage.Kept
 	for n := range 300 {

@@ -44,6 +44,7 @@ type stores struct {
 	spool     storage.Spool
 	rosters   storage.Rosters
 	documents storage.Documents
+	owners    storage.Owners
 
 	sqlite *sqlite.Store // nil unless users are there
 	mongo  *mongo.Store  // nil unless users are there
@@ -69,7 +70,7 @@ func (s *stores) openUsers(ctx context.Context, o Options, metrics prometheus.Re
 		return err
 	}
 	s.directory, s.watcher = s.sqlite, s.sqlite
-	s.spool, s.rosters, s.documents = s.sqlite, s.sqlite, s.sqlite
+	s.spool, s.rosters, s.documents, s.owners = s.sqlite, s.sqlite, s.sqlite, s.sqlite
 	return nil
 }
 
@@ -89,6 +90,7 @@ func (s *stores) openMongo(ctx context.Context, o Options, metrics prometheus.Re
 		return fmt.Errorf("mongodb at %s: %w", at, err)
 	}
 	s.directory, s.watcher = s.mongo, s.mongo
+	s.spool, s.rosters, s.documents, s.owners = s.mongo, s.mongo, s.mongo, s.mongo
 	return nil
 }
 
@@ -247,6 +249,7 @@ func mongoConfig(o Options) (mongo.Config, error) {
 			Members: p.Members, Member: p.Member, MemberType: mongo.IDType(p.MemberType),
 			UpdatedAt: p.UpdatedAt, Filter: bson.D(p.Filter),
 		},
+		Own:     mongo.Own{Database: m.Own.Database, Prefix: m.Own.Prefix},
 		Timeout: m.Timeout, ServerSelection: m.ServerSelection, Pool: m.Pool, CreateIndexes: m.CreateIndexes,
 		Cache: mongo.Cache{Age: m.Cache.Age, Projects: m.Cache.Projects, Users: m.Cache.Users, Bytes: int64(m.Cache.Bytes)},
 		Watch: mongo.Watch{Mode: mongo.WatchMode(m.Watch.Mode), Interval: m.Watch.Interval, Sweep: m.Watch.Sweep},
