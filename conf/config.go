@@ -189,6 +189,8 @@ type Modules struct {
 	Version  Version  `yaml:"version"`
 	Time     Module   `yaml:"time"`
 	Carbons  Module   `yaml:"carbons"`
+	CSI      Module   `yaml:"csi"`
+	Caps     Module   `yaml:"caps"`
 	Example  Example  `yaml:"example"`
 }
 
@@ -358,6 +360,8 @@ func Default() *Config {
 			Version:  Version{Enabled: true},
 			Time:     Module{Enabled: true},
 			Carbons:  Module{Enabled: true},
+			CSI:      Module{Enabled: true},
+			Caps:     Module{Enabled: true},
 			Example:  Example{Greeting: "Hello from rollcall"},
 		},
 		Memory: Memory{GCPercent: 50, GiveBack: true},
