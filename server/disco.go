@@ -52,3 +52,14 @@ func (h *Host) AboutNode(ctx context.Context, iq *IQ, node string) (payload Payl
 	}
 	return nil, false, nil
 }
+
+// Identity is what a virtual host or an account is (XEP-0030 section 3.1).
+type Identity struct{ Category, Type, Name string }
+
+// Identity returns what those of one scope are.
+func (h *Host) Identity(scope Scope) Identity {
+	if scope == ToServer {
+		return Identity{"server", "im", "rollcall"}
+	}
+	return Identity{"account", "registered", ""}
+}

@@ -240,6 +240,11 @@ func (h *Host) Resources(bare jid.JID) (list []jid.JID) {
 	return list
 }
 
+// IsConnected reports whether a user has a connection to any node, available or not.
+func (h *Host) IsConnected(bare jid.JID) bool {
+	return len(h.srv.registry.of(bare)) > 0 || len(h.srv.nodes.routes.of(bare)) > 0
+}
+
 // All walks over every bound session.
 func (h *Host) All() iter.Seq[*Session] { return h.srv.registry.all() }
 

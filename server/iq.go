@@ -123,7 +123,9 @@ func (s *Session) serveIQ(t *Turn, st *Stanza) {
 	case d.service == nil && to.Local() != "" && !s.srv.passes(s.jid, to):
 		st.Reply(Error(stanza.ServiceUnavailable, ""))
 	case d.service == nil && to.Local() != "" && to.IsFull():
-		s.srv.routeIQ(st, to)
+		if !request || !s.refused(t, st) {
+			s.srv.routeIQ(st, to)
+		}
 	case request:
 		s.answer(t, st, d)
 	}
@@ -133,6 +135,35 @@ func (s *Session) serveIQ(t *Turn, st *Stanza) {
 			Batch: st.Batch, Session: s, ID: st.Element.AttrString("id"), Failed: st.Type == "error",
 		})
 	}
+}
+
+// toResource is the scope of requests from one client to another.
+const toResource Scope = 1 << 6
+
+// GuardIQ lets f refuse requests from one client to another, whose child is name in
+// namespace space, by an error, before they are routed. It fails when somebody else
+// guards them.
+func (h *Host) GuardIQ(space, name string, f func(ctx context.Context, iq *IQ) error) error {
+	key := iqKey{space, name, toResource}
+	guard := func(ctx context.Context, iq *IQ) (Payload, error) { return nil, f(ctx, iq) }
+	if err := h.srv.iqs.add(iqEntry{key, h.module.Name(), guard}); err != nil {
+		return err
+	}
+	h.undo = append(h.undo, func() { h.srv.iqs.remove(key) })
+	return nil
+}
+
+// refused reports whether somebody refuses a request to another client.
+func (s *Session) refused(t *Turn, st *Stanza) bool {
+	entry, ok := s.srv.iqs.find(st.Element.ChildSpace, st.Element.ChildLocal, toResource)
+	if !ok {
+		return false
+	}
+	_, err := s.run(t, st, entry)
+	if err != nil {
+		st.refuse(s.srv, err, "iq", entry.space, "module", entry.module)
+	}
+	return err != nil
 }
 
 // routeIQ hands an iq to the full address it is for (RFC 6121 section 8.5.3.2.3).

@@ -169,7 +169,7 @@ func (s *Session) earlyIQ(t *Turn, el *xmlscan.Element) bool {
 		st.Reply(Error(stanza.BadRequest, ""))
 		return true
 	}
-	payload, err := s.runEarly(t, st, entry)
+	payload, err := s.run(t, st, entry)
 	if err == nil && s.phase != closed {
 		err = st.result(payload)
 	}
@@ -179,14 +179,15 @@ func (s *Session) earlyIQ(t *Turn, el *xmlscan.Element) bool {
 	return true
 }
 
-func (s *Session) runEarly(t *Turn, st *Stanza, entry iqEntry) (payload Payload, err error) {
+// run runs a handler in its own scope and survives its panic.
+func (s *Session) run(t *Turn, st *Stanza, entry iqEntry) (payload Payload, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.srv.panicked("iq "+entry.space, p, "conn", s.conn)
 			err = errPanicked
 		}
 	}()
-	t.iq = IQ{Stanza: st, Scope: early, Space: entry.space, Name: entry.name}
+	t.iq = IQ{Stanza: st, Scope: entry.scope, Space: entry.space, Name: entry.name}
 	return entry.handle(s.srv.ctx, &t.iq)
 }
 

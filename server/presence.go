@@ -56,6 +56,9 @@ func (p *Presence) attrs() string { return p.text[:p.inner] }
 
 func (p *Presence) content() string { return p.text[p.inner:] }
 
+// Content is what it says beside its type, as encoded children in jabber:client.
+func (p *Presence) Content() string { return p.content() }
+
 // AppendTo appends the presence stanza for one reader. extra is encoded XML that
 // goes in as the last child.
 func (p *Presence) AppendTo(dst []byte, to jid.JID, extra []byte) []byte {

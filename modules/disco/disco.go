@@ -84,14 +84,12 @@ func (m *Module) info(ctx context.Context, iq *server.IQ) (server.Payload, error
 	if err != nil || other != nil {
 		return other, err
 	}
+	is := m.host.Identity(iq.Scope)
 	identity := query.CreateElement("identity")
-	if iq.Scope == server.ToServer {
-		identity.CreateAttr("category", "server")
-		identity.CreateAttr("type", "im")
-		identity.CreateAttr("name", "rollcall")
-	} else {
-		identity.CreateAttr("category", "account")
-		identity.CreateAttr("type", "registered")
+	identity.CreateAttr("category", is.Category)
+	identity.CreateAttr("type", is.Type)
+	if is.Name != "" {
+		identity.CreateAttr("name", is.Name)
 	}
 	for _, f := range m.host.Features(iq.Scope) {
 		query.CreateElement("feature").CreateAttr("var", f)

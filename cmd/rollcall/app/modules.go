@@ -2,7 +2,9 @@ package app
 
 import (
 	"rollcall/conf"
+	"rollcall/modules/caps"
 	"rollcall/modules/carbons"
+	"rollcall/modules/csi"
 	"rollcall/modules/disco"
 	"rollcall/modules/example"
 	"rollcall/modules/ping"
@@ -41,6 +43,8 @@ func modules(c conf.Modules, s *stores) []server.Module {
 	add(c.Version.Enabled, version.New(version.Options{ShowOS: c.Version.ShowOS}))
 	add(c.Time.Enabled, entitytime.New())
 	add(c.Carbons.Enabled, carbons.New())
+	add(c.CSI.Enabled, csi.New())
+	add(c.Caps.Enabled, caps.New())
 	add(c.Example.Enabled, example.New(example.Options{Greeting: c.Example.Greeting}))
 	return list
 }
