@@ -78,7 +78,7 @@ func coreProtocols() []Protocol {
 		},
 		{Number: "XEP-0082", Title: "XMPP Date and Time Profiles", Version: "1.1.1"},
 		{
-			Number: "XEP-0198", Title: "Stream Management", Version: "1.6.3", Notes: "over TCP and WebSocket, with resumption",
+			Number: "XEP-0198", Title: "Stream Management", Version: "1.6.3", Notes: "with resumption, at the same node; offered where the connection itself acknowledges nothing",
 			StreamFeatures: []string{ns.StreamManagement},
 		},
 		{
