@@ -10,7 +10,7 @@ CUTS       ?= 100
 RESUMPTIONS ?= 1000
 SEED       ?= 3
 
-.PHONY: test setup check unit cross fuzz clients tsung chaos nodes bench bench-compare performance million slow
+.PHONY: test setup check unit cross fuzz clients tsung chaos nodes bench bench-compare performance million slow smack-integration
 
 test: setup check unit cross fuzz clients
 	@echo "all tests passed"
@@ -44,13 +44,19 @@ fuzz:
 # slixmpp and Smack over TCP, Smack's own integration tests, strophe.js and the demo page
 # in chromium, also through nginx; tsung.
 clients:
-	go test -race -count=1 -tags clients -v -run 'TestSlixmpp|TestSmack|TestStrophe|TestDemoPage|TestNginx' ./test
+	go test -race -count=1 -tags clients -v -timeout 30m -run 'TestSlixmpp|TestSmack|TestStrophe|TestDemoPage|TestNginx' ./test
 	go test -count=1 -parallel 4 -tags clients -v -run 'TestTsung|TestWorktile' ./test/tsung
 
 # tsung's own scenarios with their own pauses, and deploy/tsung/worktile.xml as it is: a
 # quarter of an hour. clients has short ones.
 tsung:
 	go test -count=1 -parallel 6 -tags clients -v -timeout 60m -run 'TestTsung|TestWorktile' ./test/tsung -full
+
+# Smack's own integration tests alone; SMACK_REPORT is where the result of each of them,
+# also of those that need not pass, goes.
+SMACK_REPORT ?= smack-integration.txt
+smack-integration:
+	ROLLCALL_SMACK_REPORT=$(abspath $(SMACK_REPORT)) go test -count=1 -tags clients -v -run 'TestSmackIntegration$$' ./test
 
 # The long runs on networks that do everything wrong; unit has short ones.
 chaos:
