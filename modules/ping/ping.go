@@ -1,6 +1,7 @@
 // Package ping answers pings (XEP-0199), and pings clients that have been silent
-// for long: whoever does not answer is gone, and the connection is closed. Any
-// sign of life counts as an answer. Clients of listeners without pings are spared.
+// for long: whoever does not answer is gone, and the connection is closed, or the session
+// detached from it where the client can resume it. Any sign of life counts as an answer.
+// Clients of listeners without pings are spared, and sessions without a connection.
 package ping
 
 import (

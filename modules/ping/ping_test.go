@@ -208,3 +208,34 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// A session that can be resumed loses its connection, and is not pinged without one.
+func TestPingDetaches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, ping.Options{Interval: time.Minute, Timeout: 5 * time.Second})
+		c := s.DialWith(server.Info{Kind: "test", Secure: true, Manageable: true}, server.Listener{})
+		c.Open("example.com")
+		c.Authenticate("alice", servertest.Password)
+		c.Open("example.com")
+		c.Bind("phone")
+		c.Send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+		c.Next()
+		after(time.Minute)
+		c.Expect(pinged)
+		after(15 * time.Second)
+		if end := c.ExpectClosed(server.ReasonPing); !end.Cut {
+			t.Error("the stream has ended")
+		}
+		after(4 * time.Minute)
+		if n := s.Metric("rollcall_detached_sessions"); n != 1 {
+			t.Errorf("%v sessions wait", n)
+		}
+		if n := s.Metric("rollcall_pings_total"); n != 1 {
+			t.Errorf("%v pings", n)
+		}
+		after(time.Minute)
+		if n := s.Metric("rollcall_detached_sessions"); n != 0 {
+			t.Errorf("%v sessions wait", n)
+		}
+	})
+}
