@@ -46,6 +46,10 @@ type Options struct {
 	Directory storage.Projects
 	// Presence keeps who is online.
 	Presence storage.Presence
+	// Ended, where it is not nil, hears that a session was told that somebody is gone
+	// who only shares no project with it any more: there may be other reasons to see
+	// them. It is called while nobody else is told of that user, and does not wait.
+	Ended func(b *server.Batch, s *server.Session, user jid.JID)
 }
 
 // Module implements server.Module.

@@ -167,7 +167,7 @@ func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
 				case is && !was:
 					p.present(b, now, theirs, s.session)
 				case was && !is:
-					p.end(b, stranger, s.session)
+					p.end(c.m, b, stranger, s.session)
 				}
 			}
 		}
@@ -187,11 +187,14 @@ func (p *person) present(b *server.Batch, x *extension, projects []string, s *se
 
 // end tells a session that all that was shown of p is gone: a stranger's state is 0.
 // fan is held.
-func (p *person) end(b *server.Batch, x *extension, s *server.Session) {
+func (p *person) end(m *Module, b *server.Batch, x *extension, s *server.Session) {
 	x.begin(storage.Offline, p.told())
 	extra := x.encodeList(nil)
 	for _, cn := range p.shown {
 		b.SendPresence(s, server.Unavailable(cn.jid(), cn.presence.At), extra)
+	}
+	if m.o.Ended != nil && len(p.shown) > 0 {
+		m.o.Ended(b, s, p.bare)
 	}
 }
 
@@ -279,6 +282,6 @@ func (c *community) conceal(b *server.Batch, o, p *person) {
 	x := c.m.extension()
 	defer c.m.free(x)
 	for r := range p.conns.readers() {
-		o.end(b, x, r.session)
+		o.end(c.m, b, x, r.session)
 	}
 }

@@ -67,7 +67,10 @@ func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch ch
 		ch.o = m.owner(g.user)
 		return ch, nil
 	}
-	ch.o, _ = m.learn(ctx, b, g.user, g.contact, ch.new, n, g.always)
+	gained := false
+	if ch.o, gained = m.learn(ctx, b, g.user, g.contact, ch.new, n, g.always); gained && !ch.gained() {
+		m.reveal(b, ch.o, g.contact) // another node let the contact, and this one hears of it now
+	}
 	m.tellNodes(b, g.user, g.contact, n)
 	return ch, nil
 }
@@ -77,10 +80,7 @@ func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch ch
 // longer. It reports whether the contact may see the user from now on. It is the user's
 // turn.
 func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, now contact, n notice, always bool) (o *own, gained bool) {
-	if n.available {
-		m.toAvailable(b, bare, n.el)
-		n.el = nil
-	}
+	m.notify(b, bare, n)
 	o = m.owner(bare)
 	if o == nil && !m.known(bare) {
 		return m.meet(ctx, b, bare, now), false
@@ -91,11 +91,6 @@ func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, n
 	changes := pushes{m: m}
 	if u != nil {
 		changes.add(pending{u: u, of: address{at.Local(), at.Domain()}, only: !always})
-		for _, s := range u.sessions {
-			if len(n.el) > 0 {
-				c.send(b, s, n.el)
-			}
-		}
 	}
 	if o == nil && now.there() {
 		c.mu.Unlock()
@@ -143,11 +138,23 @@ func (m *Module) meet(ctx context.Context, b *server.Batch, bare jid.JID, now co
 	return o
 }
 
-// toAvailable sends an element to the available connections to this node.
-func (m *Module) toAvailable(b *server.Batch, bare jid.JID, el []byte) {
-	for _, s := range m.host.Sessions(bare) {
-		if s.Presence() != nil {
-			b.Send(s, el)
+// notify delivers a notice to connections to this node.
+func (m *Module) notify(b *server.Batch, bare jid.JID, n notice) {
+	switch {
+	case len(n.el) == 0:
+	case n.available:
+		for _, s := range m.host.Sessions(bare) {
+			if s.Presence() != nil {
+				b.Send(s, n.el)
+			}
+		}
+	default:
+		m.cache.mu.Lock()
+		defer m.cache.mu.Unlock()
+		if u := m.cache.users[m.key(bare)]; u != nil {
+			for _, s := range u.sessions {
+				m.cache.send(b, s, n.el)
+			}
 		}
 	}
 }

@@ -159,12 +159,8 @@ func (m *Module) memberRemoved(e *server.DirectoryChange) {
 	accounts := slices.DeleteFunc(m.accounts(e.User), func(u *user) bool { return !u.in(p.id) })
 	for _, u := range accounts {
 		changes.expectOthers(u, p)
-		for _, i := range u.own.list() {
-			if u.with(i.jid) {
-				m.parted = append(m.parted, parting{u.own, i.jid})
-			}
-		}
 	}
+	m.part(p, e.User, accounts)
 	p.remove(e.User)
 	for _, u := range accounts {
 		c.part(u, p)
@@ -177,6 +173,23 @@ func (m *Module) memberRemoved(e *server.DirectoryChange) {
 type parting struct {
 	o       *own
 	contact jid.JID
+}
+
+// part notes whom somebody who leaves a project may lose there, and who may lose them;
+// c.mu is held.
+func (m *Module) part(p *project, id string, accounts []*user) {
+	for _, u := range accounts {
+		for _, i := range u.own.list() {
+			if u.with(i.jid) {
+				m.parted = append(m.parted, parting{u.own, i.jid})
+			}
+		}
+	}
+	for _, u := range p.users {
+		if i := u.own.find(address{id, u.bare.Domain()}); i != nil && u.id() != id {
+			m.parted = append(m.parted, parting{u.own, i.jid})
+		}
+	}
 }
 
 // userChanged tells a new display name.

@@ -3,6 +3,8 @@ package roster_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"rollcall/internal/servertest"
 	"rollcall/server"
@@ -414,21 +416,27 @@ func TestNobody(t *testing.T) {
 
 // A newer connection of an address goes on where the old one was.
 func TestReplaced(t *testing.T) {
-	w := newWorld(t, "alice", "bob")
-	s := w.start()
-	alice, bob := reader(s, "alice/a"), reader(s, "bob/b")
-	subscribed(alice, bob)
-	again := s.Login("bob/b")
-	bob.ExpectClosed(server.ReasonReplaced)
-	alice.ExpectNothing()
-	again.Send("<presence><show>away</show></presence>")
-	alice.Expect("<presence from='{bob}' to='{alice}'><show>away</show></presence>")
-	alice.ExpectNothing()
-	third := s.Login("bob/b")
-	again.ExpectClosed(server.ReasonReplaced)
-	alice.Expect("<presence from='{bob}' to='{alice}' type='unavailable'/>")
-	third.Drop()
-	alice.ExpectNothing()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "alice", "bob")
+		s := w.start()
+		alice, bob := reader(s, "alice/a"), reader(s, "bob/b")
+		subscribed(alice, bob)
+		again := s.Login("bob/b")
+		bob.ExpectClosed(server.ReasonReplaced)
+		alice.ExpectNothing()
+		again.Send("<presence><show>away</show></presence>")
+		alice.Expect("<presence from='{bob}' to='{alice}'><show>away</show></presence>")
+		time.Sleep(time.Minute)
+		alice.ExpectNothing()
+		third := s.Login("bob/b")
+		again.ExpectClosed(server.ReasonReplaced)
+		alice.ExpectNothing()
+		time.Sleep(time.Minute)
+		alice.Expect("<presence from='{bob}' to='{alice}' type='unavailable'/>")
+		third.Drop()
+		time.Sleep(time.Minute)
+		alice.ExpectNothing()
+	})
 }
 
 func TestUserRemoved(t *testing.T) {

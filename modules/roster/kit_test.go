@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -70,6 +71,42 @@ func (f *fragile) ChangeRosterItem(ctx context.Context, user, contact string, li
 	return f.Rosters.ChangeRosterItem(ctx, user, contact, limit, g)
 }
 
+// openStore opens an empty store. Making one takes long on a busy disk, so they are
+// copies.
+func openStore(t testing.TB) *sqlite.Store {
+	t.Helper()
+	data, err := emptyStore()
+	path := filepath.Join(t.TempDir(), "r.db")
+	if err == nil {
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+var emptyStore = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "r.db")
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 // world is one store and one directory, for any number of servers.
 type world struct {
 	t        testing.TB
@@ -83,10 +120,7 @@ type world struct {
 
 func newWorld(t testing.TB, users ...string) *world {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "r.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t)
 	t.Cleanup(func() {
 		if err := store.Close(); err != nil {
 			t.Error(err)
@@ -103,13 +137,13 @@ func newWorld(t testing.TB, users ...string) *world {
 }
 
 func (w *world) options() servertest.Options {
-	return servertest.Options{
-		Directory: w.dir, Hosts: w.hosts,
-		Modules: []server.Module{
-			roster.New(roster.Options{Projects: w.dir, Users: w.dir, Rosters: w.rosters, Items: w.items, LegacyShows: w.legacy}),
-			projects.New(projects.Options{ServiceHost: "wtmuc.@HOST@", Directory: w.dir, Presence: w.presence, LegacyShows: w.legacy}),
-		},
-	}
+	r := roster.New(roster.Options{
+		Projects: w.dir, Users: w.dir, Rosters: w.rosters, Items: w.items, LegacyShows: w.legacy, ByProjects: true,
+	})
+	p := projects.New(projects.Options{
+		ServiceHost: "wtmuc.@HOST@", Directory: w.dir, Presence: w.presence, LegacyShows: w.legacy, Ended: r.Ended,
+	})
+	return servertest.Options{Directory: w.dir, Hosts: w.hosts, Modules: []server.Module{r, p}}
 }
 
 func (w *world) start() *servertest.Server { return servertest.New(w.t, w.options()) }

@@ -35,18 +35,20 @@ func (m *Module) tellNodes(b *server.Batch, bare, at jid.JID, n notice) {
 	}
 }
 
-// ask asks the other nodes for the presence of contacts, for a connection here.
-func (m *Module) ask(b *server.Batch, full jid.JID, contacts []jid.JID) {
+// ask asks the other nodes for the presence of contacts, for a connection here; parted
+// says that they share no project with it, whatever those nodes know.
+func (m *Module) ask(b *server.Batch, full jid.JID, contacts []jid.JID, parted bool) {
 	if len(contacts) == 0 {
 		return
 	}
 	for _, node := range m.host.Nodes() {
-		m.askNode(b, node, full, contacts)
+		m.askNode(b, node, full, contacts, parted)
 	}
 }
 
-func (m *Module) askNode(b *server.Batch, node string, full jid.JID, contacts []jid.JID) {
+func (m *Module) askNode(b *server.Batch, node string, full jid.JID, contacts []jid.JID, parted bool) {
 	data := packed.AppendString(packed.AppendUint(nil, kindAsk), full.String())
+	data = packed.AppendBool(data, parted)
 	data = packed.AppendUint(data, uint64(len(contacts)))
 	for _, at := range contacts {
 		data = packed.AppendString(data, at.String())
@@ -69,7 +71,7 @@ func (m *Module) Joined(b *server.Batch, node string) {
 		}
 		for _, s := range m.host.Sessions(o.bare) {
 			if s.Presence() != nil && len(contacts) > 0 {
-				m.askNode(b, node, s.JID(), contacts)
+				m.askNode(b, node, s.JID(), contacts, false)
 			}
 		}
 	}
@@ -121,16 +123,14 @@ func (m *Module) toldChanged(b *server.Batch, r *packed.Reader) error {
 	if len(m.host.Sessions(bare)) == 0 {
 		return nil
 	}
-	if n.available {
-		m.toAvailable(b, bare, n.el)
-		n = notice{}
-	}
-	m.later(func(ctx context.Context) error { return m.reread(ctx, bare, at, n) })
+	// What comes next from that node may be the presence that it is about.
+	m.notify(b, bare, n)
+	m.later(func(ctx context.Context) error { return m.reread(ctx, bare, at) })
 	return nil
 }
 
 // reread makes an item here what it is in the store.
-func (m *Module) reread(ctx context.Context, bare, at jid.JID, n notice) error {
+func (m *Module) reread(ctx context.Context, bare, at jid.JID) error {
 	b := m.host.NewBatch()
 	defer b.Flush()
 	defer m.lock(bare)()
@@ -138,7 +138,7 @@ func (m *Module) reread(ctx context.Context, bare, at jid.JID, n notice) error {
 	if err != nil {
 		return err
 	}
-	if o, gained := m.learn(ctx, b, bare, at, now, n, false); gained {
+	if o, gained := m.learn(ctx, b, bare, at, now, notice{}, false); gained {
 		m.reveal(b, o, at)
 	}
 	return nil
@@ -149,30 +149,19 @@ func (m *Module) toldAsk(b *server.Batch, r *packed.Reader) error {
 	if err != nil {
 		return err
 	}
+	parted := r.Bool()
 	for range r.Len() {
 		at, err := jid.Parse(r.String())
 		if err != nil {
 			return err
 		}
 		o := m.owner(at)
-		if o == nil || m.tied(at, full.Bare()) {
+		if o == nil || !parted && m.tied(at, full.Bare()) {
 			continue
 		}
-		m.answer(b, o, full)
+		m.tellShown(b, o, full)
 	}
 	return r.Err()
-}
-
-// answer tells a connection to another node what it may see of a user.
-func (m *Module) answer(b *server.Batch, o *own, full jid.JID) {
-	o.fan.Lock()
-	defer o.fan.Unlock()
-	if i := o.at(full.Bare().String()); i == nil || !i.watches() {
-		return
-	}
-	for _, s := range o.shown {
-		b.Tell(s.presence, full)
-	}
 }
 
 // refreshAll reads the items of everybody here again.

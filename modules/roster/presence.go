@@ -81,17 +81,18 @@ func (m *Module) audience(o *own) (list []jid.JID) {
 	defer m.cache.mu.RUnlock()
 	u := m.cache.user(m.key(o.bare), o.bare)
 	for _, i := range o.list() {
-		if i.watches() && !u.with(i.jid) {
+		if i.watches() && !(m.o.ByProjects && u.with(i.jid)) {
 			list = append(list, i.jid)
 		}
 	}
 	return list
 }
 
-// tied reports whether two users share a project, as far as the cache knows.
+// tied reports whether two users have each other's presence by a project, as far as the
+// cache knows.
 func (m *Module) tied(a, b jid.JID) bool {
 	with, _ := m.cache.with(m.key(a), b)
-	return with
+	return with && m.o.ByProjects
 }
 
 // successor is how long the successor of a connection has to become available before
@@ -139,10 +140,19 @@ func (m *Module) reveal(b *server.Batch, o *own, at jid.JID) {
 	if o == nil || m.tied(o.bare, at) {
 		return
 	}
+	m.tellShown(b, o, at)
+}
+
+// tellShown tells an address of a contact what it may see of the user's connections to
+// this node.
+func (m *Module) tellShown(b *server.Batch, o *own, to jid.JID) {
 	o.fan.Lock()
 	defer o.fan.Unlock()
+	if i := o.at(to.Bare().String()); i == nil || !i.watches() {
+		return
+	}
 	for _, s := range o.shown {
-		b.Tell(s.presence, at)
+		b.Tell(s.presence, to)
 	}
 }
 
@@ -164,15 +174,15 @@ func (m *Module) welcome(b *server.Batch, o *own, s *server.Session) {
 	var contacts []jid.JID
 	m.cache.mu.RLock()
 	u := m.cache.user(m.key(o.bare), o.bare)
-	list := slices.DeleteFunc(slices.Clone(o.list()), func(i *item) bool { return u.with(i.jid) })
+	list := slices.DeleteFunc(slices.Clone(o.list()), func(i *item) bool { return i.pending() && u.with(i.jid) })
 	m.cache.mu.RUnlock()
 	for _, i := range list {
-		if i.watched() {
+		if i.watched() && !m.tied(o.bare, i.jid) {
 			m.greet(b, s, i.jid)
 			contacts = append(contacts, i.jid)
 		}
 	}
-	m.ask(b, s.JID(), contacts)
+	m.ask(b, s.JID(), contacts, false)
 	for _, i := range list {
 		if i.pending() {
 			b.Send(s, i.Request)
@@ -207,21 +217,28 @@ func (m *Module) greetAll(b *server.Batch, o *own, at jid.JID) {
 	for _, s := range m.host.Sessions(o.bare) {
 		if s.Presence() != nil {
 			m.greet(b, s, at)
-			m.ask(b, s.JID(), []jid.JID{at})
+			m.ask(b, s.JID(), []jid.JID{at}, false)
 		}
 	}
 }
 
-// partedPresence makes up for what the end of all common projects took from contacts:
-// it comes after others were told of that.
+// Ended tells a session what it may see of a contact, after it was told that the contact
+// is gone because the two share no project any more. Other nodes need not know that yet.
+func (m *Module) Ended(b *server.Batch, s *server.Session, at jid.JID) {
+	i := m.owner(s.JID().Bare()).at(at.String())
+	if i == nil || !i.watched() || s.Presence() == nil {
+		return
+	}
+	m.greet(b, s, at)
+	m.ask(b, s.JID(), []jid.JID{at}, true)
+}
+
+// partedPresence makes up for what contacts at other nodes were not told while this one
+// did not know yet that the last common project had ended.
 func (m *Module) partedPresence(_ context.Context, e *server.DirectoryChange) {
 	for _, p := range m.parted {
-		i := p.o.at(p.contact.String())
-		if i != nil && i.watches() {
-			m.reveal(e.Batch, p.o, p.contact)
-		}
-		if i != nil && i.watched() {
-			m.greetAll(e.Batch, p.o, p.contact)
+		for _, full := range m.elsewhere(p.contact) {
+			m.tellShown(e.Batch, p.o, full)
 		}
 	}
 	m.parted = nil
@@ -251,21 +268,21 @@ func (m *Module) probe(ctx context.Context, e *server.Probe) {
 	e.Answered = true
 	if m.greet(e.Batch, e.From, e.To) {
 		// The others answer for what they have.
-		m.ask(e.Batch, from, []jid.JID{e.To})
+		m.ask(e.Batch, from, []jid.JID{e.To}, false)
 		return
 	}
-	if len(m.host.Nodes()) > 0 && m.elsewhere(e.To) {
-		m.ask(e.Batch, from, []jid.JID{e.To})
+	if len(m.elsewhere(e.To)) > 0 {
+		m.ask(e.Batch, from, []jid.JID{e.To}, false)
 		return
 	}
 	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from.Bare(), "unavailable"))
 }
 
-// elsewhere reports whether a user is available at another node.
-func (m *Module) elsewhere(bare jid.JID) bool {
+// elsewhere lists a user's available connections to other nodes.
+func (m *Module) elsewhere(bare jid.JID) []jid.JID {
 	here := m.host.Sessions(bare)
-	return slices.ContainsFunc(m.host.Resources(bare), func(full jid.JID) bool {
-		return !slices.ContainsFunc(here, func(s *server.Session) bool { return s.JID() == full })
+	return slices.DeleteFunc(m.host.Resources(bare), func(full jid.JID) bool {
+		return slices.ContainsFunc(here, func(s *server.Session) bool { return s.JID() == full })
 	})
 }
 

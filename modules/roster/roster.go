@@ -48,6 +48,9 @@ type Options struct {
 	Items int
 	// LegacyShows takes the show "offline" for "invisible".
 	LegacyShows bool
+	// ByProjects says that who shares a project gets the other's presence anyway; see
+	// Module.Ended.
+	ByProjects bool
 }
 
 // Module implements server.Module.
@@ -62,7 +65,7 @@ type Module struct {
 	owners   owners
 	peers    peers
 	errands  errands
-	parted   []parting     // by the change of the directory that is being told
+	parted   []parting     // by the change of the directory that is being told; of one goroutine
 	pushed   atomic.Uint64 // for ids of pushes
 	pushes   prometheus.Counter
 	failures *prometheus.CounterVec

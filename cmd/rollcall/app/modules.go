@@ -2,6 +2,7 @@ package app
 
 import (
 	"rollcall/conf"
+	"rollcall/internal/jid"
 	"rollcall/modules/caps"
 	"rollcall/modules/carbons"
 	"rollcall/modules/csi"
@@ -31,12 +32,18 @@ func modules(c conf.Modules, s *stores) []server.Module {
 			list = append(list, m)
 		}
 	}
-	add(c.Roster.Enabled, roster.New(roster.Options{
+	contacts := roster.New(roster.Options{
 		Projects: d, Users: d, Rosters: s.rosters, Items: c.Roster.Items, LegacyShows: c.Projects.LegacyShows,
-	}))
+		ByProjects: c.Projects.Enabled,
+	})
+	var ended func(*server.Batch, *server.Session, jid.JID)
+	if c.Roster.Enabled {
+		ended = contacts.Ended
+	}
+	add(c.Roster.Enabled, contacts)
 	add(c.Projects.Enabled, projects.New(projects.Options{
 		ServiceHost: c.Projects.Host, Grace: c.Projects.Grace, LegacyShows: c.Projects.LegacyShows,
-		Directory: d, Presence: s.presence,
+		Directory: d, Presence: s.presence, Ended: ended,
 	}))
 	add(c.Disco.Enabled, disco.New())
 	add(c.Ping.Enabled, ping.New(ping.Options{Interval: c.Ping.Interval, Timeout: c.Ping.Timeout}))
