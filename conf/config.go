@@ -191,6 +191,8 @@ type Modules struct {
 	Carbons  Module   `yaml:"carbons"`
 	CSI      Module   `yaml:"csi"`
 	Caps     Module   `yaml:"caps"`
+	Offline  Offline  `yaml:"offline"`
+	StanzaID Module   `yaml:"stanza_id"`
 	Example  Example  `yaml:"example"`
 }
 
@@ -362,6 +364,7 @@ func Default() *Config {
 			Carbons:  Module{Enabled: true},
 			CSI:      Module{Enabled: true},
 			Caps:     Module{Enabled: true},
+			Offline:  Offline{Enabled: true, Messages: 1000, Bytes: MiB, Overflow: OverflowDropOldest},
 			Example:  Example{Greeting: "Hello from rollcall"},
 		},
 		Memory: Memory{GCPercent: 50, GiveBack: true},

@@ -130,7 +130,7 @@ func (a *App) startCore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := append(modules(c.Modules, &a.stores), a.o.Modules...)
+	all := append(modules(c, &a.stores), a.o.Modules...)
 	if err := a.srv.Start(ctx, all...); err != nil {
 		return err
 	}

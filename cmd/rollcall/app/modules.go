@@ -8,9 +8,11 @@ import (
 	"rollcall/modules/csi"
 	"rollcall/modules/disco"
 	"rollcall/modules/example"
+	"rollcall/modules/offline"
 	"rollcall/modules/ping"
 	"rollcall/modules/projects"
 	"rollcall/modules/roster"
+	"rollcall/modules/stanzaid"
 	entitytime "rollcall/modules/time"
 	"rollcall/modules/version"
 	"rollcall/server"
@@ -24,7 +26,8 @@ type directory interface {
 }
 
 // modules lists the modules that a configuration turns on.
-func modules(c conf.Modules, s *stores) []server.Module {
+func modules(all *conf.Config, s *stores) []server.Module {
+	c := all.Modules
 	var list []server.Module
 	d := s.directory
 	add := func(on bool, m server.Module) {
@@ -52,6 +55,15 @@ func modules(c conf.Modules, s *stores) []server.Module {
 	add(c.Carbons.Enabled, carbons.New())
 	add(c.CSI.Enabled, csi.New())
 	add(c.Caps.Enabled, caps.New())
+	add(c.StanzaID.Enabled, stanzaid.New())
+	add(c.Offline.Enabled, offline.New(offline.Options{
+		Spool: s.spool, Users: d,
+		Limit: storage.KeepLimit{
+			Messages: c.Offline.Messages, Bytes: int64(c.Offline.Bytes), DropOldest: c.Offline.Overflow == conf.OverflowDropOldest,
+		},
+		PageBytes: int(min(all.Limits.OutboxBytes, all.StreamManagement.QueueBytes) / 4),
+		StanzaIDs: c.StanzaID.Enabled,
+	}))
 	add(c.Example.Enabled, example.New(example.Options{Greeting: c.Example.Greeting}))
 	return list
 }
