@@ -185,6 +185,7 @@ func checkModules(c *Config, r *report) {
 		r.add("modules.ping.timeout", "%s is not shorter than modules.ping.interval, %s: the next ping would go out before this one is given up", show(m.Ping.Timeout), show(m.Ping.Interval))
 	}
 	checkCommands(c, r)
+	between(r, "modules.blocking.contacts", m.Blocking.Contacts, 1, 10000)
 	checkOffline(m.Offline, r)
 	switch g := m.Example.Greeting; {
 	case !m.Example.Enabled:

@@ -189,8 +189,10 @@ type Modules struct {
 	Version  Version  `yaml:"version"`
 	Time     Module   `yaml:"time"`
 	Carbons  Module   `yaml:"carbons"`
+	Blocking Blocking `yaml:"blocking"`
 	CSI      Module   `yaml:"csi"`
 	Caps     Module   `yaml:"caps"`
+	Last     Module   `yaml:"last"`
 	Offline  Offline  `yaml:"offline"`
 	StanzaID Module   `yaml:"stanza_id"`
 	Example  Example  `yaml:"example"`
@@ -226,6 +228,12 @@ type Ping struct {
 type Version struct {
 	Enabled bool `yaml:"enabled"`
 	ShowOS  bool `yaml:"show_os"`
+}
+
+// Blocking is modules/blocking (XEP-0191).
+type Blocking struct {
+	Enabled  bool `yaml:"enabled"`
+	Contacts int  `yaml:"contacts"` // addresses that one user may block
 }
 
 // Example is modules/example.
@@ -362,8 +370,10 @@ func Default() *Config {
 			Version:  Version{Enabled: true},
 			Time:     Module{Enabled: true},
 			Carbons:  Module{Enabled: true},
+			Blocking: Blocking{Enabled: true, Contacts: 1000},
 			CSI:      Module{Enabled: true},
 			Caps:     Module{Enabled: true},
+			Last:     Module{Enabled: true},
 			Offline:  Offline{Enabled: true, Messages: 1000, Bytes: MiB, Overflow: OverflowDropOldest},
 			Example:  Example{Greeting: "Hello from rollcall"},
 		},

@@ -35,13 +35,7 @@ type Options struct {
 	// Documents keeps the lists.
 	Documents storage.Documents
 	// Owners says whether a user who is said to be removed is gone for good.
-	Owners Owners
-}
-
-// Owners says whose data is worth keeping.
-type Owners interface {
-	// UserExists reports whether there is such a user, also one who may not log in now.
-	UserExists(ctx context.Context, id string) (bool, error)
+	Owners storage.Owners
 }
 
 // documentKey is what a list is stored under.

@@ -3,11 +3,13 @@ package app
 import (
 	"rollcall/conf"
 	"rollcall/internal/jid"
+	"rollcall/modules/blocking"
 	"rollcall/modules/caps"
 	"rollcall/modules/carbons"
 	"rollcall/modules/csi"
 	"rollcall/modules/disco"
 	"rollcall/modules/example"
+	"rollcall/modules/last"
 	"rollcall/modules/offline"
 	"rollcall/modules/ping"
 	"rollcall/modules/projects"
@@ -53,6 +55,8 @@ func modules(all *conf.Config, s *stores) []server.Module {
 	add(c.Version.Enabled, version.New(version.Options{ShowOS: c.Version.ShowOS}))
 	add(c.Time.Enabled, entitytime.New())
 	add(c.Carbons.Enabled, carbons.New())
+	add(c.Blocking.Enabled, blocking.New(blocking.Options{Contacts: c.Blocking.Contacts, Documents: s.documents, Owners: s.owners}))
+	add(c.Last.Enabled, last.New(last.Options{Documents: s.documents, Owners: s.owners}))
 	add(c.CSI.Enabled, csi.New())
 	add(c.Caps.Enabled, caps.New())
 	add(c.StanzaID.Enabled, stanzaid.New())
