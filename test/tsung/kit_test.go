@@ -18,9 +18,10 @@ import (
 	"rollcall/storage"
 )
 
-// start starts a server with the bench profile on free ports, and with user1 and user2,
-// whose passwords are pass1 and pass2 and who share a project. Its module answers, in the
-// namespace "pingable", whether the client may be asked if it is still there.
+// start starts a server with the bench profile on free ports, and with user1, user2 and
+// user3, whose passwords are pass1, pass2 and pass3; the first two share a project. Its
+// module answers, in the namespace "pingable", whether the client may be asked if it is
+// still there.
 func start(t *testing.T, change func(*conf.Config)) *app.App {
 	t.Helper()
 	c, err := conf.Load("../../deploy/tsung/rollcall.yml")
@@ -53,7 +54,7 @@ func start(t *testing.T, change func(*conf.Config)) *app.App {
 		}
 	})
 	var records []storage.Record
-	for _, n := range []string{"1", "2"} {
+	for _, n := range []string{"1", "2", "3"} {
 		secret := storage.Credentials{Plain: "pass" + n}
 		if c.Storage.SQLite.Passwords == conf.PasswordsSCRAM {
 			if secret, err = auth.NewCredentials("pass"+n, auth.MinIterations); err != nil {

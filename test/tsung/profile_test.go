@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -215,4 +216,22 @@ func TestAddresses(t *testing.T) {
 	if got := two.find("@@@([^@]+)@@@(.*)</body>"); got[1] != "1,2;3;4" || got[2] != "ABC" {
 		t.Errorf("the stamp arrived as %q", got)
 	}
+}
+
+// T8: a request for a subscription names who asks in its start tag, and the plugin's
+// answer is taken.
+func TestSubscription(t *testing.T) {
+	a := start(t, nil)
+	one, three := online(t, a, "1"), online(t, a, "3")
+	three.ask("<iq id='3' type='get'><query xmlns='jabber:iq:roster'></query></iq>", "<iq [^>]*type='result' id='3'.*?/>|</iq>")
+	three.ask("<iq id='4' type='set'><query xmlns='jabber:iq:roster'><item jid='user1@localhost' name='user1@localhost'><group>Tsung Group</group></item></query></iq>",
+		"<iq [^>]*type='result' id='4'/>")
+	three.say("<presence id='5' to='user1@localhost' type='subscribe'/>")
+	got := one.find("<presence[^>]*subscribe[\"'][^>]*>")[0]
+	from := regexp.MustCompile(`from=["']([^\s]*)["'][\s/>]`).FindStringSubmatch(got)
+	if from == nil || from[1] != "user3@localhost" {
+		t.Fatalf("tsung finds %v in %s", from, got)
+	}
+	one.say("<presence to='" + from[1] + "' type='subscribed'/>")
+	three.find("<presence [^>]*from='user1@localhost'[^>]*type='subscribed'")
 }
