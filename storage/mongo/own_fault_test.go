@@ -110,7 +110,6 @@ func unavailable(t *testing.T, timeout time.Duration, calls map[string]func(cont
 
 // TestOwnOutage takes MongoDB away and gives it back.
 func TestOwnOutage(t *testing.T) {
-	t.Parallel()
 	for name, fault := range map[string]mongofake.Fault{
 		"stalled": {Stall: true},
 		"cut":     {Cut: true},
@@ -139,7 +138,6 @@ func TestOwnOutage(t *testing.T) {
 // TestNoMajority lets MongoDB answer questions and carry out no change, as it does when
 // too many of its members are gone: logins and all that is read go on.
 func TestNoMajority(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	const timeout = 500 * time.Millisecond
 	s := ownOn(t, f, timeout)
@@ -158,7 +156,6 @@ func TestNoMajority(t *testing.T) {
 
 // TestReadOnly has an account that may not write: nothing can be kept, and all else works.
 func TestReadOnly(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	s := open(t, crowd(f, 1, 1))
 	for range 5 {
@@ -178,7 +175,6 @@ func TestReadOnly(t *testing.T) {
 // TestLostAnswers carries out changes whose answers are lost. A driver repeats them where
 // there is a replica set; elsewhere the caller does. Either way they happen once.
 func TestLostAnswers(t *testing.T) {
-	t.Parallel()
 	for name, replica := range map[string]bool{"replica set": true, "standalone": false} {
 		t.Run(name, func(t *testing.T) {
 			f := mongofake.NewStandalone(t)
@@ -212,7 +208,6 @@ func TestLostAnswers(t *testing.T) {
 
 // TestElection loses the primary in the middle of changes.
 func TestElection(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	s := ownOn(t, f, 5*time.Second)
 	for n, command := range writes()[:2] {
@@ -228,7 +223,6 @@ func TestElection(t *testing.T) {
 // TestStanzas counts the stanzas that are there: as many as wait, and in the end none, also
 // of those whose sender died before the queue named them.
 func TestStanzas(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	s := ownOn(t, f, 10*time.Second)
 	stanzas := f.Collection("rollcall_messages")
@@ -274,7 +268,6 @@ func TestStanzas(t *testing.T) {
 // TestDiscardedMeanwhile reads a page while somebody discards: what is gone is left out,
 // and the page goes on after it.
 func TestDiscardedMeanwhile(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	s := ownOn(t, f, 10*time.Second)
 	for n := range 6 {
@@ -296,7 +289,6 @@ func TestDiscardedMeanwhile(t *testing.T) {
 
 // TestSafeWrites looks at what is asked of MongoDB with every write.
 func TestSafeWrites(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	s := ownOn(t, f, 10*time.Second)
 	ok(t, keepOne(t.Context(), s, 1))
@@ -320,7 +312,6 @@ func TestSafeWrites(t *testing.T) {
 
 // TestUserExists asks for users whom UserRemoved may be told of.
 func TestUserExists(t *testing.T) {
-	t.Parallel()
 	f := mongofake.New(t)
 	c := crowd(f, 2, 1)
 	c.Users.Blocked = "blocked"
