@@ -133,7 +133,7 @@ func (r *roamer) lose() {
 // TestRoamers has two clients write to each other while they lose their connections all
 // the time: every message arrives once, and in order.
 func TestRoamers(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { roam(t, seed) })
 		})
