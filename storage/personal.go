@@ -83,7 +83,7 @@ type Spool interface {
 	// that its user has already changes nothing and is not refused: who does not know
 	// whether a call was carried out repeats it. What was kept survives the end of the
 	// process, however it ends. A message that is ErrInvalid fails the call before
-	// anything is stored.
+	// anything is stored; after another error some of them may be kept.
 	Keep(ctx context.Context, limit KeepLimit, list ...Kept) (refused []string, err error)
 	// Waiting lists at most n of a user's messages, ordered by id, from the first one
 	// that sorts after the id given; empty for the first of all.
