@@ -193,6 +193,9 @@ func (m *Module) unsubscribe(ctx context.Context, b *server.Batch, r relation, g
 
 // exists reports whether there is a user of that address.
 func (m *Module) exists(ctx context.Context, bare jid.JID) (bool, error) {
+	if m.o.Owners != nil {
+		return m.o.Owners.UserExists(ctx, bare.Local())
+	}
 	_, err := m.o.Users.User(ctx, bare.Local())
 	if errors.Is(err, storage.ErrNotFound) {
 		return false, nil

@@ -44,6 +44,8 @@ type Options struct {
 	Users    Users
 	// Rosters keeps contacts of users' own; nil for none.
 	Rosters storage.Rosters
+	// Owners says who there is, also of those who may not log in; nil to ask Users.
+	Owners storage.Owners
 	// Items bounds a user's own contacts, those who wait for an answer among them.
 	Items int
 	// LegacyShows takes the show "offline" for "invisible".

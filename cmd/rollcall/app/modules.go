@@ -38,8 +38,8 @@ func modules(all *conf.Config, s *stores) []server.Module {
 		}
 	}
 	contacts := roster.New(roster.Options{
-		Projects: d, Users: d, Rosters: s.rosters, Items: c.Roster.Items, LegacyShows: c.Projects.LegacyShows,
-		ByProjects: c.Projects.Enabled,
+		Projects: d, Users: d, Rosters: s.rosters, Owners: s.owners, Items: c.Roster.Items,
+		LegacyShows: c.Projects.LegacyShows, ByProjects: c.Projects.Enabled,
 	})
 	var ended func(*server.Batch, *server.Session, jid.JID)
 	if c.Roster.Enabled {
