@@ -115,10 +115,7 @@ func (m *Module) store(ctx context.Context, bare jid.JID, msg message) error {
 		return nil
 	}
 	// Whoever has the name later must not get it.
-	if _, err := m.o.Users.User(ctx, bare.Local()); errors.Is(err, storage.ErrNotFound) {
-		return errors.Join(err, m.o.Spool.DiscardAll(ctx, key))
-	}
-	return nil
+	return m.forget(ctx, bare)
 }
 
 // returned takes back what was given to a client and did not get there, where it waits

@@ -2,6 +2,7 @@ package offline_test
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,7 +22,15 @@ import (
 type spool struct {
 	storage.Spool
 	mu    sync.Mutex
-	fails error // of every call; nil for none
+	fails error  // of every call; nil for none
+	first func() // is called by the next Keep; nil for nothing
+}
+
+// before has the next Keep begin with f.
+func (s *spool) before(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first = f
 }
 
 func (s *spool) fail(err error) {
@@ -39,6 +48,13 @@ func (s *spool) failure() error {
 func (s *spool) Keep(ctx context.Context, l storage.KeepLimit, list ...storage.Kept) ([]string, error) {
 	if err := s.failure(); err != nil {
 		return nil, err
+	}
+	s.mu.Lock()
+	first := s.first
+	s.first = nil
+	s.mu.Unlock()
+	if first != nil {
+		first()
 	}
 	return s.Spool.Keep(ctx, l, list...)
 }
@@ -102,6 +118,17 @@ func open(t *testing.T, path string) *sqlite.Store {
 	return s
 }
 
+// owners are the users of a directory.
+type owners struct{ *servertest.Directory }
+
+func (o owners) UserExists(ctx context.Context, id string) (bool, error) {
+	_, err := o.User(ctx, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // house is a server with the module.
 type house struct {
 	*servertest.Server
@@ -117,7 +144,7 @@ func newHouse(t *testing.T, changes ...change) *house {
 	h := &house{t: t}
 	dir := servertest.NewDirectory().AddUser("alice", "").AddUser("bob", "")
 	o := offline.Options{
-		Users: dir, Limit: storage.KeepLimit{Messages: 1000, Bytes: 1 << 20, DropOldest: true}, PageBytes: 64 << 10,
+		Users: dir, Owners: owners{dir}, Limit: storage.KeepLimit{Messages: 1000, Bytes: 1 << 20, DropOldest: true}, PageBytes: 64 << 10,
 	}
 	so := servertest.Options{Directory: dir}
 	for _, f := range changes {

@@ -19,6 +19,8 @@ import (
 type Options struct {
 	Spool storage.Spool
 	Users storage.Users
+	// Owners says whether a user who is said to be removed is gone for good.
+	Owners storage.Owners
 	// Limit is what may wait for one user.
 	Limit storage.KeepLimit
 	// PageBytes is about how many bytes a client is sent before it has to acknowledge
@@ -75,7 +77,7 @@ func (m *Module) Name() string { return "offline" }
 // Validate implements server.Validator.
 func (m *Module) Validate() error {
 	switch {
-	case m.o.Spool == nil || m.o.Users == nil:
+	case m.o.Spool == nil || m.o.Users == nil || m.o.Owners == nil:
 		return errors.New("no store")
 	case m.o.Limit.Messages <= 0 || m.o.Limit.Bytes <= 0 || m.o.PageBytes <= 0:
 		return errors.New("a limit is missing")
@@ -175,11 +177,20 @@ func (m *Module) directoryChanged(ctx context.Context, e *server.DirectoryChange
 	for _, host := range m.host.Domains() {
 		bare, err := jid.New(e.User, host, "")
 		if err == nil {
-			err = m.o.Spool.DiscardAll(ctx, m.key(bare))
+			err = m.forget(ctx, bare)
 		}
 		if err != nil {
 			m.metrics.errors.Inc()
-			m.host.Log().Error("messages of a user who was removed are still there", "user", e.User, "host", host, "err", err)
+			m.host.Log().Error("messages of a user who was removed may still be there", "user", e.User, "host", host, "err", err)
 		}
 	}
+}
+
+// forget forgets what waits for a user, if there is no such user.
+func (m *Module) forget(ctx context.Context, bare jid.JID) error {
+	there, err := m.o.Owners.UserExists(ctx, bare.Local())
+	if err != nil || there {
+		return err
+	}
+	return m.o.Spool.DiscardAll(ctx, m.key(bare))
 }

@@ -202,3 +202,29 @@ func TestKeep(t *testing.T) {
 	answer(t, bob)
 	bob.ExpectNothing()
 }
+
+// TestComesMeanwhile: somebody comes while a message is being kept, and has asked for
+// what waits before it is there.
+func TestComesMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	alice, bob := h.Login("alice/web"), h.Login("bob/phone")
+	h.spool.before(func() { bob.Send("<presence/>") })
+	alice.Send(chat("bob@example.com", "one"))
+	bob.Expect("<presence from='{bob}' to='{bob}'/>")
+	if got := bodies(bob, 1); got != "one" {
+		t.Errorf("got %s", got)
+	}
+	answer(t, bob)
+	bob.ExpectNothing()
+}
+
+// TestRemovedMeanwhile: a user is removed while a message is being kept.
+func TestRemovedMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	alice := h.Login("alice/web")
+	h.spool.before(func() { h.Directory.RemoveUser("bob") })
+	alice.Send(chat("bob@example.com", "one"))
+	if n := h.count(t, "bob"); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}

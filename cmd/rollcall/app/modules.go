@@ -61,7 +61,7 @@ func modules(all *conf.Config, s *stores) []server.Module {
 	add(c.Caps.Enabled, caps.New())
 	add(c.StanzaID.Enabled, stanzaid.New())
 	add(c.Offline.Enabled, offline.New(offline.Options{
-		Spool: s.spool, Users: d,
+		Spool: s.spool, Users: d, Owners: s.owners,
 		Limit: storage.KeepLimit{
 			Messages: c.Offline.Messages, Bytes: int64(c.Offline.Bytes), DropOldest: c.Offline.Overflow == conf.OverflowDropOldest,
 		},
