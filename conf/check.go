@@ -184,7 +184,7 @@ func checkModules(c *Config, r *report) {
 	if m.Ping.Interval != 0 && m.Ping.Timeout >= m.Ping.Interval && !r.bad["modules.ping.interval"] {
 		r.add("modules.ping.timeout", "%s is not shorter than modules.ping.interval, %s: the next ping would go out before this one is given up", show(m.Ping.Timeout), show(m.Ping.Interval))
 	}
-	checkCommands(c, r)
+	checkAccounts(c, r)
 	between(r, "modules.blocking.contacts", m.Blocking.Contacts, 1, 10000)
 	checkOffline(m.Offline, r)
 	switch g := m.Example.Greeting; {

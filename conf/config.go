@@ -99,6 +99,8 @@ type HTTPListener struct {
 type Auth struct {
 	SCRAMIterations int `yaml:"scram_iterations"` // at least 4096 (RFC 7677 section 4)
 	Attempts        int `yaml:"attempts"`         // failed SASL attempts before the stream is closed
+
+	Anonymous Anonymous `yaml:"anonymous"`
 }
 
 // Limits bounds what one client may cost.
@@ -186,6 +188,9 @@ type Modules struct {
 	Disco    Module   `yaml:"disco"`
 	Ping     Ping     `yaml:"ping"`
 	Commands Commands `yaml:"commands"`
+	Register Register `yaml:"register"`
+	Private  Private  `yaml:"private"`
+	VCard    VCard    `yaml:"vcard"`
 	Version  Version  `yaml:"version"`
 	Time     Module   `yaml:"time"`
 	Carbons  Module   `yaml:"carbons"`
@@ -339,7 +344,9 @@ func Default() *Config {
 			},
 			Metrics: "127.0.0.1:9280",
 		},
-		Auth: Auth{SCRAMIterations: 4096, Attempts: 5},
+		Auth: Auth{
+			SCRAMIterations: 4096, Attempts: 5, Anonymous: Anonymous{Hosts: []string{}, Sessions: 1000},
+		},
 		Limits: Limits{
 			LoginTime: 10 * time.Second, LoginBytes: 64 * KiB,
 			StanzaBytes: 256 * KiB, Depth: 128, Attributes: 128,
@@ -367,6 +374,9 @@ func Default() *Config {
 			Disco:    Module{Enabled: true},
 			Ping:     Ping{Enabled: true, Interval: time.Minute, Timeout: 30 * time.Second},
 			Commands: Commands{Enabled: true, Admins: []string{}},
+			Register: Register{PerAddress: 10, Total: 1000},
+			Private:  Private{Enabled: true, Documents: 100, Bytes: 256 * KiB},
+			VCard:    VCard{Enabled: true, Bytes: 64 * KiB},
 			Version:  Version{Enabled: true},
 			Time:     Module{Enabled: true},
 			Carbons:  Module{Enabled: true},

@@ -95,8 +95,8 @@ func appendStartTLS(s *Session, _ state, dst []byte) []byte {
 }
 
 func appendMechanisms(s *Session, st state, dst []byte) []byte {
-	names := s.srv.cfg.Auth.Mechanisms(st&plainAllowed != 0)
-	if len(names) == 0 {
+	names, anonymous := s.srv.cfg.Auth.Mechanisms(st&plainAllowed != 0), s.srv.cfg.Auth.Anonymous(s.neg.host)
+	if len(names) == 0 && !anonymous {
 		return dst
 	}
 	dst = append(dst, "<mechanisms xmlns='"+ns.SASL+"'>"...)
@@ -104,6 +104,9 @@ func appendMechanisms(s *Session, st state, dst []byte) []byte {
 		dst = append(dst, "<mechanism>"...)
 		dst = append(dst, m...)
 		dst = append(dst, "</mechanism>"...)
+	}
+	if anonymous {
+		dst = append(dst, "<mechanism>ANONYMOUS</mechanism>"...)
 	}
 	return append(dst, "</mechanisms>"...)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/beevik/etree"
 	"mellium.im/xmpp/stanza"
@@ -48,6 +49,26 @@ func (iq *IQ) Payload() (*etree.Element, error) {
 		return c, nil
 	}
 	return nil, Error(stanza.BadRequest, "the request has no child")
+}
+
+// Encode is an element of a parsed payload by itself: with the declarations of
+// namespaces that it has from further out.
+func Encode(el *etree.Element) ([]byte, error) {
+	alone := el.Copy()
+	declared := func(space, key string) bool {
+		return slices.ContainsFunc(alone.Attr, func(a etree.Attr) bool { return a.Space == space && a.Key == key })
+	}
+	if el.Space == "" && !declared("", "xmlns") {
+		alone.CreateAttr("xmlns", el.NamespaceURI())
+	}
+	for around := el.Parent(); around != nil; around = around.Parent() {
+		for _, a := range around.Attr {
+			if a.Space == "xmlns" && !declared("xmlns", a.Key) {
+				alone.CreateAttr("xmlns:"+a.Key, a.Value)
+			}
+		}
+	}
+	return Tree{Element: alone}.AppendXML(nil)
 }
 
 // Payload is the child of an iq result.

@@ -25,6 +25,7 @@ const (
 	legacyAuth
 	advertiseSession
 	noPings
+	anonymous // not of the listener: the client has no account
 )
 
 func (l *Listener) traits() (t traits) {

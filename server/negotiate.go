@@ -19,9 +19,10 @@ import (
 )
 
 var (
-	errNoHeader = errors.New("an element came before the stream's header")
-	errTooMuch  = errors.New("too many bytes before authentication")
-	errNoTLS    = errors.New("TLS was asked for where it is not offered")
+	errNoHeader  = errors.New("an element came before the stream's header")
+	errTooMuch   = errors.New("too many bytes before authentication")
+	errAnonymous = errors.New("too many anonymous users")
+	errNoTLS     = errors.New("TLS was asked for where it is not offered")
 )
 
 // negotiation is what a session needs only until a resource is bound.
@@ -165,6 +166,9 @@ func (s *Session) sasl(t *Turn, name string, el *xmlscan.Element) Outcome {
 	case !done:
 		s.sendSASL(t, "challenge", challenge)
 		return More
+	}
+	if n.exchange.Anonymous() && !s.enterAnonymously() {
+		return s.saslFailed(t, &auth.Failure{Condition: auth.TemporaryAuthFailure, Cause: errAnonymous})
 	}
 	s.authenticated(n.exchange.Account())
 	s.sendSASL(t, "success", challenge)

@@ -165,6 +165,9 @@ func (s *Session) earlyIQ(t *Turn, el *xmlscan.Element) bool {
 	}
 	st := &t.stanza
 	*st = Stanza{Batch: &t.Batch, Session: s, Kind: IQStanza, Type: typ, Element: el}
+	if d := s.srv.domain(s.Domain()); d != nil {
+		st.To = d.address // which answers, whomever the client named
+	}
 	if len(el.Attr("id")) == 0 || el.Children != 1 {
 		st.Reply(Error(stanza.BadRequest, ""))
 		return true

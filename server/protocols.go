@@ -78,6 +78,10 @@ func coreProtocols() []Protocol {
 		},
 		{Number: "XEP-0082", Title: "XMPP Date and Time Profiles", Version: "1.1.1"},
 		{
+			Number: "XEP-0175", Title: "Best Practices for Use of SASL ANONYMOUS", Version: "1.2",
+			Notes: "off by default; nothing is kept for who has no account",
+		},
+		{
 			Number: "XEP-0198", Title: "Stream Management", Version: "1.6.3", Notes: "with resumption, at the same node; offered where the connection itself acknowledges nothing",
 			StreamFeatures: []string{ns.StreamManagement},
 		},

@@ -39,8 +39,10 @@ type Config struct {
 	StreamManagement conf.StreamManagement
 	Auth             *auth.Authenticator
 	AuthAttempts     int
-	Log              *slog.Logger
-	Metrics          prometheus.Registerer
+	// Anonymous bounds the sessions of users without an account; see auth.Config.
+	Anonymous int
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
 	// Idle is the silence of a client after which it is asked whether it is still there;
 	// 0 when it is not asked. It is what clients are told (XEP-0478).
 	Idle time.Duration
@@ -110,6 +112,7 @@ type Server struct {
 	// queueBytes bounds what waits for a client's acknowledgement.
 	queueBytes int
 	rescue     sync.Mutex    // of storing what would be lost with the process, at its end
+	anonymous  atomic.Int64  // sessions of users without an account
 	open       atomic.Int64  // sessions that did not end yet, hooks included
 	ended      chan struct{} // told of ends while closing
 	closing    atomic.Bool

@@ -290,6 +290,9 @@ func (s *Session) end(t *Turn, c Close) {
 	s.phase = closed
 	s.marks.Or(surely)
 	defer s.srv.sessionEnded()
+	if s.Anonymous() {
+		s.srv.anonymous.Add(-1)
+	}
 	s.grown()
 	m := s.managed()
 	if m != nil && m.acks {

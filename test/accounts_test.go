@@ -22,6 +22,8 @@ func TestAccounts(t *testing.T) {
 			func(t *testing.T, _ *transcript.Script) transcript.Target {
 				a := start(t, options{config: func(c *conf.Config) {
 					c.Modules.Commands.Admins = []string{"boss@localhost"}
+					c.Modules.Register.Enabled, c.Modules.Register.PerAddress = true, 4
+					c.Auth.Anonymous.Hosts = []string{"localhost"}
 				}})
 				if err := a.Store().AddUser(t.Context(), boss); err != nil {
 					t.Fatal(err)

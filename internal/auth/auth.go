@@ -48,12 +48,15 @@ type Config struct {
 	Secret []byte
 	// Digests says that the users' passwords themselves are kept, for Digest.
 	Digests bool
+	// Anonymous are the hosts where anybody may log in without an account (XEP-0175).
+	Anonymous []string
 }
 
 // Authenticator starts exchanges. It is safe for concurrent use.
 type Authenticator struct {
 	users      storage.Users
 	offered    []string // the SCRAM mechanisms, strongest first, then PLAIN
+	anonymous  []string // hosts
 	plainKeys  string   // the mechanism whose keys PLAIN checks against, for all users alike
 	iterations int
 	digests    bool
@@ -83,6 +86,7 @@ func New(c Config) (*Authenticator, error) {
 		plainKeys:  append(ordered(byCost(), served), byCost()[0])[0],
 		iterations: c.Iterations,
 		digests:    c.Digests,
+		anonymous:  slices.Clone(c.Anonymous),
 		secret:     slices.Clone(c.Secret),
 		nonce:      randomNonce,
 		derive:     derive,
@@ -108,7 +112,7 @@ func ordered(all, served []string) (names []string) {
 
 // Mechanisms lists the SASL names to offer, strongest first: the SCRAM
 // mechanisms that the store can serve for every user, and PLAIN if plain is
-// true. The list is not the caller's to change.
+// true. The list is not the caller's to change. ANONYMOUS is not in it: see Anonymous.
 func (a *Authenticator) Mechanisms(plain bool) []string {
 	if plain {
 		return a.offered
@@ -124,7 +128,7 @@ func (a *Authenticator) Start(host, mechanism string, plain bool) (*Exchange, *F
 	if mechanism == plainName && !plain {
 		return nil, &Failure{Condition: EncryptionRequired, Cause: errors.New("PLAIN is not offered on this connection")}
 	}
-	if !slices.Contains(a.Mechanisms(plain), mechanism) {
+	if !slices.Contains(a.Mechanisms(plain), mechanism) && (mechanism != anonymousName || !a.Anonymous(host)) {
 		return nil, &Failure{Condition: InvalidMechanism, Cause: fmt.Errorf("mechanism %q is not offered", claimed(mechanism))}
 	}
 	return &Exchange{a: a, host: host, mechanism: mechanism}, nil

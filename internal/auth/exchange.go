@@ -62,8 +62,8 @@ func (e *Exchange) Step(ctx context.Context, text string) (challenge string, don
 	if len(text) > maxText {
 		return e.fail(MalformedRequest, errTooLong)
 	}
-	if text == "" && !e.prompted {
-		// Every mechanism here speaks first: ask for it (RFC 4422 section 3).
+	if text == "" && !e.prompted && !e.Anonymous() {
+		// Every mechanism but ANONYMOUS speaks first: ask for it (RFC 4422 section 3).
 		e.prompted = true
 		return "", false, nil
 	}
@@ -87,6 +87,8 @@ func (e *Exchange) Step(ctx context.Context, text string) (challenge string, don
 // next is the mechanism's answer to a message of the client.
 func (e *Exchange) next(ctx context.Context, message string) (reply string, done bool, f *Failure) {
 	switch {
+	case e.Anonymous():
+		return "", true, e.anonymous(message)
 	case e.mechanism == plainName:
 		return "", true, e.plain(ctx, message)
 	case e.scram == nil:

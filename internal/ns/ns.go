@@ -29,6 +29,10 @@ const (
 	Time             = "urn:xmpp:time"                          // XEP-0202
 	Commands         = "http://jabber.org/protocol/commands"    // XEP-0050
 	Admin            = "http://jabber.org/protocol/admin"       // XEP-0133
+	Private          = "jabber:iq:private"                      // XEP-0049
+	VCard            = "vcard-temp"                             // XEP-0054
+	Register         = "jabber:iq:register"                     // XEP-0077
+	RegisterOffer    = "http://jabber.org/features/iq-register" // XEP-0077
 	DataForms        = "jabber:x:data"                          // XEP-0004
 	StreamManagement = "urn:xmpp:sm:3"                          // XEP-0198
 	StanzaID         = "urn:xmpp:sid:0"                         // XEP-0359

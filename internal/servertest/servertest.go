@@ -37,6 +37,8 @@ type Options struct {
 	Beside *Server
 	// NoDigests says that the store keeps no passwords, as auth.Config.Digests does.
 	NoDigests bool
+	// Anonymous is how many users without an account may be connected at a time.
+	Anonymous int
 	// Panics says that the test expects the core to catch panics.
 	Panics bool
 	// Patience is how long a client waits for what comes later; ten seconds when
@@ -120,10 +122,14 @@ func (s *Server) config(o Options) server.Config {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(s.t.Output(), nil))
 	}
-	a, err := auth.New(auth.Config{
+	with := auth.Config{
 		Users: s.Directory, Iterations: auth.MinIterations, Secret: []byte(strings.Repeat("s", 32)),
 		Digests: !o.NoDigests,
-	})
+	}
+	if cfg.Anonymous = o.Anonymous; o.Anonymous > 0 {
+		with.Anonymous = s.hosts
+	}
+	a, err := auth.New(with)
 	if err != nil {
 		s.t.Fatal(err)
 	}

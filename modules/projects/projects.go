@@ -26,6 +26,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rollcall/internal/auth"
 	"rollcall/internal/jid"
 	"rollcall/internal/ns"
 	"rollcall/server"
@@ -124,13 +125,19 @@ func (m *Module) Start(h *server.Host) error {
 	}
 	h.ReservePresence(ns.Project)
 	h.OnUserAvailable(priorityAvailable, func(ctx context.Context, e *server.UserAvailable) {
-		m.of(e.Session.JID()).userAvailable(ctx, e)
+		if belongs(e.Session.JID()) {
+			m.of(e.Session.JID()).userAvailable(ctx, e)
+		}
 	})
 	h.OnSetPresence(prioritySet, func(ctx context.Context, e *server.SetPresence) {
-		m.of(e.Session.JID()).setPresence(ctx, e)
+		if belongs(e.Session.JID()) {
+			m.of(e.Session.JID()).setPresence(ctx, e)
+		}
 	})
 	h.OnRemoveConnection(priorityRemove, func(ctx context.Context, e *server.RemoveConnection) {
-		m.of(e.JID).removeConnection(ctx, e)
+		if belongs(e.JID) {
+			m.of(e.JID).removeConnection(ctx, e)
+		}
 	})
 	h.OnProbe(priorityAvailable, func(ctx context.Context, e *server.Probe) {
 		m.of(e.To).probe(ctx, e)
@@ -194,3 +201,7 @@ func (m *Module) show(p *server.Presence) (show storage.Show, hidden bool) {
 		return storage.Online, false
 	}
 }
+
+// belongs reports whether somebody may belong to a project: whoever has no account
+// (XEP-0175) does not, and is nobody whom the stores should hear of.
+func belongs(j jid.JID) bool { return !auth.IsAnonymous(j.Local()) }

@@ -1,10 +1,15 @@
 package app
 
 import (
+	"strings"
+
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/internal/jid"
 	"rollcall/modules/commands"
+	"rollcall/modules/private"
+	"rollcall/modules/register"
+	"rollcall/modules/vcard"
 	"rollcall/server"
 	"rollcall/storage"
 )
@@ -23,16 +28,39 @@ func accountModules(c *conf.Config, s *stores) []server.Module {
 	var list []server.Module
 	credentials := func(password string) (storage.Credentials, error) { return Credentials(c, password) }
 	if m := c.Modules.Commands; m.Enabled {
-		o := commands.Options{Credentials: credentials}
-		for _, text := range m.Admins {
-			if j, err := jid.Parse(text); err == nil { // conf has checked
-				o.Admins = append(o.Admins, j)
-			}
-		}
+		o := commands.Options{Admins: admins(m.Admins), Credentials: credentials}
 		if s.sqlite != nil {
 			o.Accounts = s.sqlite
 		}
 		list = append(list, commands.New(o))
 	}
+	if m := c.Modules.Register; m.Enabled && s.sqlite != nil {
+		list = append(list, register.New(register.Options{
+			Accounts: s.sqlite, Credentials: credentials, PerAddress: m.PerAddress, Total: m.Total,
+		}))
+	}
+	if m := c.Modules.Private; m.Enabled {
+		limit := storage.DocumentLimit{Documents: m.Documents, Bytes: int64(m.Bytes)}
+		list = append(list, private.New(private.Options{Documents: s.documents, Limit: limit}))
+	}
+	if m := c.Modules.VCard; m.Enabled {
+		list = append(list, vcard.New(vcard.Options{Documents: s.documents, Bytes: int(m.Bytes)}))
+	}
 	return list
+}
+
+// admins are addresses that conf has checked.
+func admins(texts []string) (list []jid.JID) {
+	for _, text := range texts {
+		if j, err := jid.Parse(text); err == nil {
+			list = append(list, j)
+		}
+	}
+	return list
+}
+
+// isGuest reports whether a bare address is an anonymous user's.
+func isGuest(bare string) bool {
+	local, _, ok := strings.Cut(bare, "@")
+	return ok && auth.IsAnonymous(local)
 }

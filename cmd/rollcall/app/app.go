@@ -109,28 +109,30 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 
 func (a *App) startCore(ctx context.Context) error {
 	c := a.o.Config
-	a.o.Modules = append(accountModules(c, &a.stores), a.o.Modules...)
+	if len(c.Auth.Anonymous.Hosts) > 0 {
+		a.stores.keepNoGuests()
+	}
 	secret, err := loadSecret(c.DataDir)
 	if err != nil {
 		return err
 	}
 	authenticator, err := auth.New(auth.Config{
 		Users: a.stores.directory, Iterations: c.Auth.SCRAMIterations, Secret: secret,
-		Digests: c.KeepsPasswords(),
+		Digests: c.KeepsPasswords(), Anonymous: c.Auth.Anonymous.Hosts,
 	})
 	if err != nil {
 		return err
 	}
 	a.srv, err = server.New(server.Config{
 		Hosts: c.Hosts, Limits: c.Limits, Session: c.Session, StreamManagement: c.StreamManagement,
-		Auth: authenticator, AuthAttempts: c.Auth.Attempts,
+		Auth: authenticator, AuthAttempts: c.Auth.Attempts, Anonymous: c.Auth.Anonymous.Sessions,
 		Log: a.o.Log, Metrics: a.metrics, Tap: a.o.Tap, Bus: a.stores.bus,
 		Idle: idle(c.Modules.Ping),
 	})
 	if err != nil {
 		return err
 	}
-	all := append(modules(c, &a.stores), a.o.Modules...)
+	all := slices.Concat(modules(c, &a.stores), accountModules(c, &a.stores), a.o.Modules)
 	if err := a.srv.Start(ctx, all...); err != nil {
 		return err
 	}

@@ -1,0 +1,75 @@
+package private_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"rollcall/internal/servertest"
+	"rollcall/modules/private"
+	"rollcall/server"
+	"rollcall/storage"
+)
+
+func ask(c *servertest.Client, typ, inner string) string {
+	answer := c.Ask(typ, "", "<query xmlns='jabber:iq:private'>"+inner+"</query>")
+	if el := answer.FindElement("./error"); el != nil {
+		return el.ChildElements()[0].Tag
+	}
+	return answer.SelectAttrValue("type", "")
+}
+
+func start(t *testing.T, limit storage.DocumentLimit) (*servertest.Client, *servertest.Documents) {
+	t.Helper()
+	docs := servertest.NewDocuments()
+	return servertest.New(t, servertest.Options{
+		Directory: servertest.NewDirectory().AddUser("alice", ""),
+		Modules:   []server.Module{private.New(private.Options{Documents: docs, Limit: limit})},
+	}).Login("alice/web"), docs
+}
+
+func TestBounds(t *testing.T) {
+	c, _ := start(t, storage.DocumentLimit{Documents: 2, Bytes: 100})
+	long := strings.Repeat("x", 3000)
+	for _, tt := range []struct{ typ, inner, want string }{
+		{"set", "<a xmlns='urn:a'>1</a>", "result"},
+		{"set", "<b xmlns='urn:b'>" + long[:90] + "</b>", "policy-violation"}, // bytes
+		{"set", "<b xmlns='urn:b'>1</b>", "result"},
+		{"set", "<c xmlns='urn:c'>1</c>", "policy-violation"}, // documents
+		{"set", "<a xmlns='urn:a'/>", "result"},
+		{"set", "<c xmlns='urn:c' d='1'/>", "result"},
+		{"set", "<a xmlns='urn:" + long + "'>1</a>", "not-acceptable"},
+		{"get", "<a xmlns='urn:" + long + "'/>", "not-acceptable"},
+		{"get", "<a xmlns='jabber:iq:private'/>", "not-acceptable"},
+		{"set", strings.Repeat("<a xmlns='urn:a'>1</a>", 17), "not-acceptable"},
+	} {
+		if got := ask(c, tt.typ, tt.inner); got != tt.want {
+			t.Errorf("%s %.60s: %s, want %s", tt.typ, tt.inner, got, tt.want)
+		}
+	}
+}
+
+// TestDeclarations: what is kept brings the prefixes along that were declared around it.
+func TestDeclarations(t *testing.T) {
+	c, _ := start(t, storage.DocumentLimit{})
+	c.Send("<iq type='set' id='1'><query xmlns='jabber:iq:private' xmlns:p='urn:p'><p:a q='&apos;&quot;'><p:b/>&lt;</p:a></query></iq>")
+	c.Expect("<iq type='result' id='1' from='alice@example.com' to='{alice}'/>")
+	c.Match("<iq type='result' from='alice@example.com' to='{alice}' id='{any}'><query xmlns='jabber:iq:private'>"+
+		"<a xmlns='urn:p' q='&apos;&quot;'><b/>&lt;</a></query></iq>",
+		c.Ask("get", "", "<query xmlns='jabber:iq:private'><a xmlns='urn:p'/></query>"))
+}
+
+func TestTrouble(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{{storage.ErrUnavailable, "resource-constraint"}, {errors.New("disk"), "internal-server-error"}} {
+		c, docs := start(t, storage.DocumentLimit{})
+		docs.Fail(tt.err)
+		for _, typ := range []string{"get", "set"} {
+			if got := ask(c, typ, "<a xmlns='urn:a'>1</a>"); got != tt.want {
+				t.Errorf("%s: %s, want %s", typ, got, tt.want)
+			}
+		}
+	}
+}
