@@ -85,6 +85,9 @@ func (m *Module) info(ctx context.Context, iq *server.IQ) (server.Payload, error
 		return other, err
 	}
 	is := m.host.Identity(iq.Scope)
+	if iq.Scope == server.ToSelf && iq.Session.Anonymous() {
+		is.Type = "anonymous" // XEP-0175 section 5
+	}
 	identity := query.CreateElement("identity")
 	identity.CreateAttr("category", is.Category)
 	identity.CreateAttr("type", is.Type)
