@@ -92,7 +92,7 @@ func (m *Module) Start(h *server.Host) error {
 		Notes: "add-user, delete-user and change-user-password where rollcall itself keeps the users; " +
 			"end-user-session, get-online-users-list, announce",
 	})
-	h.Declare(server.Protocol{Number: "XEP-0004", Title: "Data Forms", Version: "2.13.1", Notes: "in commands"})
+	h.Declare(server.Protocol{Number: "XEP-0004", Title: "Data Forms", Version: "2.13.2", Notes: "in commands"})
 	h.HandleNode(m.node)
 	h.OnNodes(m)
 	h.OnHostMessage(0, m.announceTo)

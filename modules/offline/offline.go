@@ -105,7 +105,7 @@ func (m *Module) Start(h *server.Host) error {
 	})
 	h.Declare(server.Protocol{Number: "XEP-0203", Title: "Delayed Delivery", Version: "2.0", Notes: "on messages that were kept"})
 	h.Declare(server.Protocol{
-		Number: "XEP-0334", Title: "Message Processing Hints", Version: "0.5.0",
+		Number: "XEP-0334", Title: "Message Processing Hints", Version: "1.0.0",
 		Notes: "no-store and store, for messages to users who are not there",
 	})
 	h.OnNobody(priorityKeep, m.nobody)
