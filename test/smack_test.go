@@ -17,7 +17,7 @@ func TestSmack(t *testing.T) {
 	a := startForClients(t)
 	tcp, _ := a.Addresses()
 	smackClasses(t)
-	java(t, "smack/client", "rollcall.Main", "-Dport="+port(t, tcp[0]), "-Dkept=false")
+	java(t, "smack/client", "rollcall.Main", "-Dport="+port(t, tcp[0]))
 }
 
 // TestSmackIntegration is Smack's own integration test framework, on a server whose

@@ -9,15 +9,11 @@ import org.jxmpp.jid.impl.JidCreate;
 import org.jxmpp.jid.parts.Localpart;
 import org.jxmpp.stringprep.XmppStringprepException;
 
-/**
- * The server, given by system properties: port, domain and password, and kept, which is whether it keeps messages for
- * people who are away.
- */
-record Options(InetSocketAddress server, DomainBareJid domain, String password, boolean kept) {
+/** The server, given by system properties: port, domain and password. */
+record Options(InetSocketAddress server, DomainBareJid domain, String password) {
 	static Options read() throws XmppStringprepException {
 		return new Options(new InetSocketAddress(InetAddress.getLoopbackAddress(), Integer.getInteger("port", 5222)),
-			JidCreate.domainBareFrom(System.getProperty("domain", "localhost")), System.getProperty("password", "secret"),
-			Boolean.parseBoolean(System.getProperty("kept", "true")));
+			JidCreate.domainBareFrom(System.getProperty("domain", "localhost")), System.getProperty("password", "secret"));
 	}
 
 	EntityBareJid address(String name) throws XmppStringprepException {

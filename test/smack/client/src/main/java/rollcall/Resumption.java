@@ -48,10 +48,8 @@ final class Resumption {
 		checks.check("the connection is cut, and the session goes on", () -> goesOn(cable::pull));
 		checks.check("the network changes, which the server does not notice, and the session goes on", () -> goesOn(cable::change));
 		checks.check(BREAKS + " breaks under load, with Smack's own reconnection", this::load);
-		if (options.kept()) {
-			checks.check("an app that was killed gets what it missed", this::killed);
-			checks.check("who does not come back is gone, and gets the messages at the next login", this::gone);
-		}
+		checks.check("an app that was killed gets what it missed", this::killed);
+		checks.check("who does not come back is gone, and gets the messages at the next login", this::gone);
 		bob.quit();
 		cable.close();
 	}

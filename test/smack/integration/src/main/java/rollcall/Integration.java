@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.regex.Pattern;
 
 import org.igniterealtime.smack.inttest.Configuration;
 import org.igniterealtime.smack.inttest.FailedTest;
@@ -39,10 +40,23 @@ public final class Integration {
 	 */
 	private static final String HASTY = "EntityCapsTest";
 
+	/**
+	 * Failures of tests that race with Smack itself, whatever the server does: what they say begins like this. Such a
+	 * test runs again, alone; one that fails in another way does not.
+	 */
+	private static final Map<String, String> RACES = Map.of(
+		// It learns what was sent from a listener that Smack calls later, in a thread of its own, and may look
+		// before that.
+		"EntityCapsTest.testPreventDiscoInfo (Normal)",
+		"failed: org.opentest4j.AssertionFailedError: Expected '[^']*' to have made a disco/info request ",
+		// It connects again. What another thread put into the queue of the writer when that had just been cleared
+		// goes out at the head of the new stream, before the header (ArrayBlockingQueueWithShutdown.put does not
+		// look whether the queue was shut down): no server can take that.
+		"LowLevelRosterIntegrationTest.testPresenceEventListenersOffline (LowLevel, tcp)",
+		"failed: org.jivesoftware.smack.XMPPException.StreamErrorException: invalid-namespace ");
+	private static final int TRIES = 3;
+
 	private final Map<String, String> results = new TreeMap<>();
-	private int passed;
-	private int failed;
-	private int impossible;
 
 	private Integration() {
 	}
@@ -57,7 +71,30 @@ public final class Integration {
 			System.setProperty("sinttest.enabledTests", HASTY);
 		}
 		all.run(args);
+		for (int i = 1; i < TRIES; i++) {
+			for (String test : all.lost()) {
+				System.out.println("again: " + test + ": " + all.results.get(test));
+				System.setProperty("sinttest.enabledTests", test.replaceAll("\\..*", ""));
+				all.run(args);
+			}
+		}
 		System.exit(all.judge() ? 0 : 1);
+	}
+
+	/** The tests that lost a race. */
+	private List<String> lost() {
+		return RACES.keySet().stream().filter(this::lost).toList();
+	}
+
+	private boolean lost(String test) {
+		return RACES.containsKey(test) && Pattern.compile(RACES.get(test)).matcher(results.getOrDefault(test, "")).lookingAt();
+	}
+
+	/** Takes a result down. What failed without a race has failed, even if it passes in another run. */
+	private void note(String test, String how) {
+		if (lost(test) || !results.getOrDefault(test, "").startsWith("failed")) {
+			results.put(test, how);
+		}
 	}
 
 	/** Runs the framework once, and takes its results down. */
@@ -68,18 +105,15 @@ public final class Integration {
 			processor.process(result);
 		}
 		for (SuccessfulTest test : result.getSuccessfulTests()) {
-			results.put(test.concreteTest.toString(), "passed");
+			note(test.concreteTest.toString(), "passed");
 		}
 		for (TestNotPossible test : result.getNotPossibleTests()) {
-			results.put(test.concreteTest.toString(), "impossible: " + line(test.testNotPossibleException));
+			note(test.concreteTest.toString(), "impossible: " + line(test.testNotPossibleException));
 		}
-		result.getImpossibleTestClasses().forEach((test, why) -> results.put(test.getSimpleName(), "impossible: " + line(why)));
+		result.getImpossibleTestClasses().forEach((test, why) -> note(test.getSimpleName(), "impossible: " + line(why)));
 		for (FailedTest test : result.getFailedTests()) {
-			results.put(test.concreteTest.toString(), "failed: " + line(test.failureReason));
+			note(test.concreteTest.toString(), "failed: " + line(test.failureReason));
 		}
-		passed += result.getSuccessfulTests().size();
-		failed += result.getFailedTests().size();
-		impossible += result.getNotPossibleTests().size() + result.getImpossibleTestClasses().size();
 	}
 
 	/**
@@ -121,8 +155,15 @@ public final class Integration {
 			}
 		}
 		wrong.forEach(test -> System.out.println("not ok - " + test + " has to pass: " + results.getOrDefault(test, "it did not run")));
+		long passed = count("passed");
+		long failed = count("failed");
+		long impossible = count("impossible");
 		System.out.println(passed + " passed, " + failed + " failed, " + impossible + " skipped");
 		return wrong.isEmpty() && passed > 0;
+	}
+
+	private long count(String kind) {
+		return results.values().stream().filter(how -> how.startsWith(kind)).count();
 	}
 
 	/** The names of the tests that have to pass. */
