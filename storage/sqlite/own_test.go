@@ -85,3 +85,49 @@ func TestUserLeavesNothing(t *testing.T) {
 		t.Errorf("somebody else: %s", got)
 	}
 }
+
+// What others keep of a removed user is a name, and nothing that the next one of that id
+// could use.
+func TestContactsOfRemovedUser(t *testing.T) {
+	s := open(t, sqlite.Options{Path: newFile(t)})
+	addUser(t, s, "ann")
+	for _, user := range []string{"ann", "ann@other.example", "annA", "an"} {
+		_, err := s.ChangeRosterItem(t.Context(), user, "bob@x", 0, func(i storage.RosterItem) (storage.RosterItem, bool) {
+			i.Subscription = storage.SubscriptionBoth
+			return i, true
+		})
+		ok(t, err)
+	}
+	for _, contact := range []string{"ann@x", "ann@y", "annA@x", "an@x", "ann"} {
+		_, err := s.ChangeRosterItem(t.Context(), "bob", contact, 0, func(i storage.RosterItem) (storage.RosterItem, bool) {
+			i.Name, i.Subscription, i.Ask, i.Approved, i.Request = "N", storage.SubscriptionFrom, true, true, []byte("x")
+			return i, true
+		})
+		ok(t, err)
+	}
+	_, err := s.ChangeRosterItem(t.Context(), "carol", "ann@x", 0, func(i storage.RosterItem) (storage.RosterItem, bool) {
+		i.Hidden, i.Request = true, []byte("x")
+		return i, true
+	})
+	ok(t, err)
+	ok(t, s.RemoveUser(t.Context(), "ann"))
+	got := ""
+	for _, user := range []string{"an", "ann", "ann@other.example", "annA", "bob", "carol"} {
+		items, err := s.Roster(t.Context(), user)
+		ok(t, err)
+		for _, i := range items {
+			got += fmt.Sprintf("%s: %s %s %d %t %t %d\n", user, i.Contact, i.Name, i.Subscription, i.Ask, i.Approved, len(i.Request))
+		}
+	}
+	const want = `an: bob@x  3 false false 0
+annA: bob@x  3 false false 0
+bob: an@x N 2 true true 1
+bob: ann N 2 true true 1
+bob: ann@x N 0 false false 0
+bob: ann@y N 0 false false 0
+bob: annA@x N 2 true true 1
+`
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}

@@ -93,6 +93,10 @@ END;
 // it needs a row in users, since a write may be late; but whoever is removed leaves
 // nothing behind for another user of that id, and whoever is added finds nothing.
 //
+// The rosters of others keep no more of a removed user than a name and groups: what was
+// allowed to that user is not allowed to the next one of that id. Rosters are those of
+// accounts, USER or USER@HOST, and name contacts by address; '@' sorts just before 'A'.
+//
 // kept_totals follows kept by triggers, so that no limit needs a look at all messages.
 const version2 = `
 CREATE TABLE kept (
@@ -129,6 +133,7 @@ CREATE TABLE roster (
 	request BLOB,
 	PRIMARY KEY (user, contact)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX roster_by_contact ON roster (contact);
 
 CREATE TABLE documents (
 	seq INTEGER PRIMARY KEY,
@@ -141,12 +146,15 @@ CREATE INDEX documents_by_key ON documents (key);
 
 CREATE TRIGGER user_forgotten AFTER DELETE ON users BEGIN
 	DELETE FROM kept WHERE user = OLD.id;
-	DELETE FROM roster WHERE user = OLD.id;
+	DELETE FROM roster WHERE user = OLD.id OR user >= OLD.id || '@' AND user < OLD.id || 'A';
+	DELETE FROM roster WHERE contact >= OLD.id || '@' AND contact < OLD.id || 'A' AND (hidden OR name = '' AND in_groups = '[]');
+	UPDATE roster SET subscription = 0, ask = 0, approved = 0, request = NULL
+		WHERE contact >= OLD.id || '@' AND contact < OLD.id || 'A';
 	DELETE FROM documents WHERE user = OLD.id;
 END;
 CREATE TRIGGER user_begins AFTER INSERT ON users BEGIN
 	DELETE FROM kept WHERE user = NEW.id;
-	DELETE FROM roster WHERE user = NEW.id;
+	DELETE FROM roster WHERE user = NEW.id OR user >= NEW.id || '@' AND user < NEW.id || 'A';
 	DELETE FROM documents WHERE user = NEW.id;
 END;
 `
