@@ -10,9 +10,9 @@ import (
 	"rollcall/storage"
 )
 
-// notice is a presence stanza about a subscription, for the user whose item it changes.
+// notice is presence about a subscription, for the user whose item it changes.
 type notice struct {
-	el []byte
+	list [][]byte // encoded stanzas
 	// available says that it is for the available connections, and not the interested
 	// ones.
 	available bool
@@ -42,6 +42,9 @@ type changing struct {
 	tell func(old, new *contact) notice
 	// always pushes the item also when it did not change.
 	always bool
+	// remembered says that the item before is what this node knows, if it does: the
+	// store may have forgotten it.
+	remembered bool
 }
 
 // change changes an item of any user, and tells the user's interested connections to any
@@ -58,11 +61,14 @@ func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch ch
 	if err != nil {
 		return ch, err
 	}
+	if i := m.owner(g.user).at(g.contact.String()); i != nil && g.remembered {
+		ch.old = i.contact
+	}
 	var n notice
 	if g.tell != nil {
 		n = g.tell(&ch.old, &ch.new)
 	}
-	if len(n.el) == 0 && !g.always && !ch.changed() {
+	if len(n.list) == 0 && !g.always && !ch.changed() {
 		// What this node has may be older all the same.
 		ch.o = m.owner(g.user)
 		return ch, nil
@@ -140,21 +146,25 @@ func (m *Module) meet(ctx context.Context, b *server.Batch, bare jid.JID, now co
 
 // notify delivers a notice to connections to this node.
 func (m *Module) notify(b *server.Batch, bare jid.JID, n notice) {
-	switch {
-	case len(n.el) == 0:
-	case n.available:
+	for _, el := range n.list {
+		m.notifyOf(b, bare, el, n.available)
+	}
+}
+
+func (m *Module) notifyOf(b *server.Batch, bare jid.JID, el []byte, available bool) {
+	if available {
 		for _, s := range m.host.Sessions(bare) {
 			if s.Presence() != nil {
-				b.Send(s, n.el)
+				b.Send(s, el)
 			}
 		}
-	default:
-		m.cache.mu.Lock()
-		defer m.cache.mu.Unlock()
-		if u := m.cache.users[m.key(bare)]; u != nil {
-			for _, s := range u.sessions {
-				m.cache.send(b, s, n.el)
-			}
+		return
+	}
+	m.cache.mu.Lock()
+	defer m.cache.mu.Unlock()
+	if u := m.cache.users[m.key(bare)]; u != nil {
+		for _, s := range u.sessions {
+			m.cache.send(b, s, el)
 		}
 	}
 }

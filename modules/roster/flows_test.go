@@ -439,21 +439,35 @@ func TestReplaced(t *testing.T) {
 	})
 }
 
+// Whoever is removed is nobody's contact any more: neither of somebody who is here nor of
+// somebody who is not, and whether the store forgets by itself or not.
 func TestUserRemoved(t *testing.T) {
-	w := newWorld(t, "alice", "bob", "carol")
-	s := w.start()
-	alice, bob, carol := reader(s, "alice/a"), reader(s, "bob/b"), reader(s, "carol/c")
-	subscribed(alice, bob)
-	subscribed(bob, carol)
-	carol.Drop()
-	drainAll(alice, bob)
-	w.dir.RemoveUser("bob")
-	bob.ExpectClosed(server.ReasonUserRemoved)
-	alice.ExpectAnyOrder("<presence from='{bob}' to='{alice}' type='unavailable'/>",
-		said("bob", "alice", "unsubscribed"), said("bob", "alice", "unsubscribe"),
-		pushed("alice", "<item jid='bob@example.com' subscription='from'/>"),
-		pushed("alice", "<item jid='bob@example.com' subscription='none'/>"))
-	eventually(t, func() bool {
-		return w.says("carol", "bob@example.com") == "None" && w.says("bob", "alice@example.com") == "-"
-	})
+	for _, forgets := range []bool{false, true} {
+		w := newWorld(t, "alice", "bob", "carol")
+		s := w.start()
+		alice, bob, carol := reader(s, "alice/a"), reader(s, "bob/b"), reader(s, "carol/c")
+		alice.Ask("set", "", set("bob@example.com", "name='Bob'"))
+		carol.Ask("set", "", set("bob@example.com", "name='Bob'"))
+		subscribed(alice, bob)
+		subscribed(bob, carol)
+		carol.Drop()
+		drainAll(alice, bob)
+		if forgets {
+			item := storage.RosterItem{Contact: "bob@example.com", Name: "Bob"}
+			w.put("alice", item)
+			w.put("carol", item)
+			if err := w.rosters.RemoveRoster(t.Context(), "bob"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.dir.RemoveUser("bob")
+		bob.ExpectClosed(server.ReasonUserRemoved)
+		alice.ExpectAnyOrder("<presence from='{bob}' to='{alice}' type='unavailable'/>",
+			said("bob", "alice", "unsubscribed"), said("bob", "alice", "unsubscribe"),
+			pushed("alice", "<item jid='bob@example.com' name='Bob' subscription='none'/>"))
+		eventually(t, func() bool {
+			return w.says("carol", "bob@example.com") == "None" && w.says("alice", "bob@example.com") == "None" && w.says("bob", "alice@example.com") == "-"
+		})
+		alice.ExpectNothing()
+	}
 }

@@ -29,7 +29,10 @@ func (m *Module) tellNodes(b *server.Batch, bare, at jid.JID, n notice) {
 	data = packed.AppendString(data, bare.String())
 	data = packed.AppendString(data, at.String())
 	data = packed.AppendBool(data, n.available)
-	data = packed.AppendBytes(data, n.el)
+	data = packed.AppendUint(data, uint64(len(n.list)))
+	for _, el := range n.list {
+		data = packed.AppendBytes(data, el)
+	}
 	for _, node := range nodes {
 		m.host.Tell(b, node, data)
 	}
@@ -116,7 +119,9 @@ func (m *Module) toldChanged(b *server.Batch, r *packed.Reader) error {
 	bare, err := jid.Parse(r.String())
 	at, errAt := jid.Parse(r.String())
 	n := notice{available: r.Bool()}
-	n.el = append(n.el, r.Bytes()...)
+	for range r.Len() {
+		n.list = append(n.list, r.Bytes())
+	}
 	if err := errors.Join(err, errAt, r.Err()); err != nil {
 		return err
 	}

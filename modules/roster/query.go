@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"slices"
@@ -43,6 +44,9 @@ func (m *Module) query(ctx context.Context, iq *server.IQ) (server.Payload, erro
 
 // askedVersion is the version that a client says it has.
 func askedVersion(iq *server.IQ) string {
+	if !bytes.Contains(iq.Element.Inner, []byte(" ver")) {
+		return ""
+	}
 	for c := range xmlscan.Children(iq.Element.Inner, ns.Client) {
 		raw := c.Attr("ver")
 		if len(raw) == hex.EncodedLen(8) {

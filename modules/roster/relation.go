@@ -87,7 +87,7 @@ func (m *Module) subscribe(ctx context.Context, b *server.Batch, r relation, req
 		become: func(c *contact) { c.ask(request) },
 		tell: func(old, new *contact) (n notice) {
 			if !old.pending() && new.pending() {
-				n = notice{el: request, available: true}
+				n = notice{list: [][]byte{request}, available: true}
 			}
 			return n
 		},
@@ -111,7 +111,7 @@ func (m *Module) subscribe(ctx context.Context, b *server.Batch, r relation, req
 func begins(el []byte) func(old, new *contact) notice {
 	return func(old, new *contact) (n notice) {
 		if !old.watched() && new.watched() {
-			n.el = el
+			n.list = [][]byte{el}
 		}
 		return n
 	}
@@ -121,7 +121,7 @@ func begins(el []byte) func(old, new *contact) notice {
 func ends(el []byte) func(old, new *contact) notice {
 	return func(old, new *contact) (n notice) {
 		if (old.watched() || old.Ask) && !new.watched() && !new.Ask {
-			n.el = el
+			n.list = [][]byte{el}
 		}
 		return n
 	}
@@ -179,7 +179,7 @@ func (m *Module) unsubscribe(ctx context.Context, b *server.Batch, r relation, g
 			user: r.watched, contact: r.watcher, become: (*contact).leave,
 			tell: func(old, _ *contact) (n notice) {
 				if old.watches() || old.pending() {
-					n.el = goodbye
+					n.list = [][]byte{goodbye}
 				}
 				return n
 			},

@@ -62,21 +62,20 @@ func (m *Module) bury(ctx context.Context, bare jid.JID, contacts []jid.JID) err
 }
 
 // bereave takes back what a user and a removed one were to each other. The item stays,
-// as the user's note.
+// as the user's note, unless the store knows better.
 func (m *Module) bereave(ctx context.Context, b *server.Batch, bare, gone jid.JID) error {
-	denial := server.AppendPresenceType(nil, gone, bare, "unsubscribed")
-	goodbye := server.AppendPresenceType(nil, gone, bare, "unsubscribe")
 	_, err := m.change(ctx, b, changing{
-		user: bare, contact: gone, become: func(c *contact) { c.follow(new(contact)) }, tell: ends(denial),
-	})
-	if err != nil {
-		return err
-	}
-	_, err = m.change(ctx, b, changing{
-		user: bare, contact: gone, become: (*contact).revoke,
+		user: bare, contact: gone, remembered: true,
+		become: func(c *contact) {
+			c.follow(new(contact))
+			c.revoke()
+		},
 		tell: func(old, _ *contact) (n notice) {
+			if old.watched() || old.Ask {
+				n.list = append(n.list, server.AppendPresenceType(nil, gone, bare, "unsubscribed"))
+			}
 			if old.watches() || old.pending() {
-				n.el = goodbye
+				n.list = append(n.list, server.AppendPresenceType(nil, gone, bare, "unsubscribe"))
 			}
 			return n
 		},
