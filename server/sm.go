@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"runtime"
 	"strconv"
 	"sync"
@@ -143,9 +144,10 @@ func isStanza(el []byte) bool {
 func (m *managed) write(el []byte, from jid.JID, d *delivery) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var full error
 	switch {
 	case m.over:
-		return nil
+		return m.tooLate(el, from, d)
 	case m.carrier == nil:
 		if isStanza(el) {
 			m.tail.add(from, newEntry(el, d))
@@ -158,17 +160,31 @@ func (m *managed) write(el []byte, from jid.JID, d *delivery) error {
 		}
 		return m.release()
 	case m.tail.count > 0:
-		if err := m.release(); err != nil {
-			return err
-		}
+		full = m.release()
 	}
 	if !m.acks || !isStanza(el) {
 		if d != nil {
 			d.direct = true
 		}
-		return m.carrier.transport.Write(el)
+		return cmp.Or(full, m.carrier.transport.Write(el))
 	}
-	return m.send(newEntry(el, d))
+	return cmp.Or(full, m.send(newEntry(el, d)))
+}
+
+// tooLate takes what somebody sends who found the session just before it ended: it goes
+// back like what was sent before.
+func (m *managed) tooLate(el []byte, from jid.JID, d *delivery) error {
+	switch {
+	case !m.acks:
+		if d != nil {
+			d.direct = true
+		}
+		return m.session.transport.Write(el) // which may give it back
+	case from.IsZero() && isStanza(el):
+		late := []entry{newEntry(el, d)}
+		go m.session.takeBack(func(u *undelivered) { u.giveBack(u.entries(late)) })
+	}
+	return nil
 }
 
 func newEntry(el []byte, d *delivery) entry {
@@ -245,6 +261,14 @@ func (m *managed) covers(h uint32) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.unacked(h)
+}
+
+// old reports whether h was acknowledged, and more since: who answers on several
+// threads may say so late.
+func (m *managed) old(h uint32) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return int32(h-m.acked) < 0
 }
 
 func (m *managed) unacked(h uint32) bool { return uint64(h-m.acked) <= uint64(len(m.queue)) }

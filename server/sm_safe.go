@@ -104,6 +104,11 @@ type kept struct {
 	sender   *managed // whose acknowledgement waits until it is safe; may be nil
 	replayed bool     // it came from the store, and went to one connection only
 
+	// busy is held by who stores the message or gives it back. Both may store it under
+	// the same id, and one would delete what the other has stored. Who stores has it for
+	// all of a client's messages at once, and who gives back for one.
+	busy sync.Mutex
+
 	mu      sync.Mutex
 	data    []byte // nil once it is safe
 	id      string // in the store; empty while it is not there
@@ -159,7 +164,8 @@ func (k *kept) released(inStore bool) (id string) {
 	return id
 }
 
-// wanting returns what has to be stored of the message, nil when it is safe.
+// wanting returns what has to be stored of the message, nil when it is safe. busy is
+// held.
 func (k *kept) wanting() *KeptMessage {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -264,9 +270,12 @@ func (s *Session) secure(b *Batch, m *managed) {
 	list := m.unsafe[:0]
 	e := &Unsafe{Batch: b, Session: s}
 	for _, u := range m.unsafe {
+		u.busy.Lock()
 		if k := u.wanting(); k != nil {
 			list = append(list, u)
 			e.Messages = append(e.Messages, k)
+		} else {
+			u.busy.Unlock()
 		}
 	}
 	clear(m.unsafe[len(list):])
@@ -287,6 +296,7 @@ func (s *Session) secure(b *Batch, m *managed) {
 		default:
 			list = append(list, u)
 		}
+		u.busy.Unlock()
 	}
 	clear(m.unsafe[len(list):])
 	m.unsafe = list
@@ -347,20 +357,31 @@ func (s *Session) rescue(b *Batch, left []entry) {
 			continue
 		}
 		message := &KeptMessage{User: el.to.Bare(), At: time.Now(), Data: bytes.Clone(el.Raw)}
-		if el.kept != nil {
-			message = el.kept.wanting()
+		if !el.to.IsFull() && !last {
+			continue
 		}
-		if message != nil && (el.to.IsFull() || last) {
-			e.Messages, of = append(e.Messages, message), append(of, el.kept)
+		if k := el.kept; k != nil {
+			if !k.busy.TryLock() {
+				continue // somebody else sees to it
+			}
+			if message = k.wanting(); message == nil {
+				k.busy.Unlock()
+				continue
+			}
 		}
+		e.Messages, of = append(e.Messages, message), append(of, el.kept)
 	}
 	if len(e.Messages) == 0 {
 		return
 	}
 	s.srv.hooks.unsafe.fire(s.srv, e)
 	for i, k := range of {
-		if id := e.Messages[i].ID; k != nil && id != "" {
+		if k == nil {
+			continue
+		}
+		if id := e.Messages[i].ID; id != "" {
 			k.stored(id)
 		}
+		k.busy.Unlock()
 	}
 }

@@ -150,6 +150,7 @@ func (s *Session) acknowledged(t *Turn, m *managed, el *xmlscan.Element) {
 	switch {
 	case !ok:
 		s.close(t, StreamError(stream.BadFormat, errNoCount))
+	case m.old(h):
 	case !m.covers(h):
 		s.tooHigh(t, m, h)
 	default:

@@ -46,6 +46,11 @@ func (s *Session) takeBack(f func(u *undelivered)) {
 	case <-s.srv.ctx.Done():
 		return
 	}
+	if next := s.srv.registry.get(s.jid); next != nil && next != s {
+		// It hears first that it is bound: clients take whatever comes before for the
+		// answer.
+		next.Turn().End()
+	}
 	u := undelivered{Batch: Batch{srv: s.srv}, s: s}
 	defer u.Flush()
 	s.srv.guard("undelivered", s, func() { f(&u) })
@@ -149,6 +154,8 @@ func (u *undelivered) safely(el *returned, safe *needless) {
 		u.message(el)
 		return
 	}
+	el.kept.busy.Lock()
+	defer el.kept.busy.Unlock()
 	d := delivery{to: el.to.Bare(), kept: el.kept}
 	u.delivery = &d
 	taken := u.message(el)
