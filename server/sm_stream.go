@@ -144,6 +144,25 @@ func (s *Session) answerOwed(m *managed) {
 	}
 }
 
+// lastWord tells the client, if it is there, how much of what it sent was handled: what
+// is not acknowledged it sends again in its next session.
+func (s *Session) lastWord(t *Turn, m *managed) {
+	s.secure(&t.Batch, m)
+	m.in = m.handled()
+	if m.carrier == nil {
+		return
+	}
+	t.buf = m.appendAck(t.buf[:0])
+	s.tap(TapOut, t.buf)
+	// It may be full, and that may be why.
+	_ = m.carrier.transport.Write(t.buf)
+}
+
+func (m *managed) appendAck(dst []byte) []byte {
+	dst = append(dst, "<a xmlns='"+ns.StreamManagement+"' h='"...)
+	return append(strconv.AppendUint(dst, uint64(m.handled()), 10), "'/>"...)
+}
+
 // acknowledged takes <a/>.
 func (s *Session) acknowledged(t *Turn, m *managed, el *xmlscan.Element) {
 	h, ok := readCount(el)

@@ -123,7 +123,7 @@ func (m *Module) store(ctx context.Context, bare jid.JID, msg message) error {
 func (m *Module) returned(_ context.Context, e *server.Returned) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p, ok := m.sent[e.Session.Conn()]; ok && p.has(e.Data) {
+	if p, ok := m.sent[e.Session.Conn()]; ok && p.has(m.seed, e.Data) {
 		e.Handled = true
 	}
 }

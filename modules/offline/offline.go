@@ -7,6 +7,7 @@ package offline
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Module struct {
 	host    *server.Host
 	primary string // the virtual host whose users are known to the store by their local part alone
 	metrics metrics
+	seed    maphash.Seed // of sums of what was sent, which nobody can foresee
 
 	mu      sync.Mutex
 	stopped bool
@@ -67,7 +69,7 @@ func New(o Options) *Module {
 	return &Module{
 		o: o, metrics: newMetrics(), replays: make(map[jid.JID]*replay), negative: make(map[string]struct{}),
 		sent: make(map[string]page), owed: make(ids), flying: make(ids),
-		late: make(map[jid.JID]time.Time),
+		late: make(map[jid.JID]time.Time), seed: maphash.MakeSeed(),
 	}
 }
 

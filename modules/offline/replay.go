@@ -42,10 +42,7 @@ const (
 // page is what was sent and not acknowledged: by id, a sum of the bytes.
 type page map[string]uint64
 
-// seed makes sums of what was sent, which nobody can foresee.
-var seed = maphash.MakeSeed()
-
-func (p page) has(data []byte) bool {
+func (p page) has(seed maphash.Seed, data []byte) bool {
 	sum := maphash.Bytes(seed, data)
 	for _, x := range p {
 		if x == sum {
@@ -248,7 +245,7 @@ func (m *Module) send(ctx context.Context, b *server.Batch, r *replay, list []st
 	encoded := make([][]byte, len(list))
 	for i, k := range list {
 		encoded[i] = delayed(k.Data, domain, k.At)
-		r.page[k.ID] = maphash.Bytes(seed, encoded[i])
+		r.page[k.ID] = maphash.Bytes(m.seed, encoded[i])
 	}
 	if acks {
 		if m.pause(ctx, b, r, waiting, 0) {
