@@ -116,10 +116,11 @@ const (
 
 // Kick closes the session from outside its turn, soon. Only the first call counts. A
 // session that can go on without its connection does so when the reason is that the
-// connection is lost.
+// connection is lost. For other reasons a transport may call it with the lock that its
+// Write needs.
 func (s *Session) Kick(c Close) {
 	var on *Session
-	if m := s.managed(); m != nil {
+	if m := s.managed(); m != nil && c.passing() {
 		on = m.on()
 	}
 	s.kick(c, on)

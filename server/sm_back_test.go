@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"mellium.im/xmpp/stream"
+
 	"rollcall/conf"
 	"rollcall/internal/servertest"
 	"rollcall/server"
@@ -209,4 +211,48 @@ func TestAckOvertaken(t *testing.T) {
 	bob.ExpectNothing()
 	bob.Drop()
 	bob.again(1, 3).ExpectNothing()
+}
+
+// guarded is a connection with a lock of its own.
+type guarded struct {
+	pipe
+	lock    sync.Mutex
+	writing chan struct{} // told of each message before it waits for the lock
+}
+
+func (g *guarded) Write(el []byte) error {
+	if strings.HasPrefix(string(el), "<message") {
+		g.writing <- struct{}{}
+	}
+	g.lock.Lock()
+	defer g.lock.Unlock()
+	return nil
+}
+
+// A transport may kick its session while it holds the lock that writing needs.
+func TestKickWhileWriting(t *testing.T) {
+	c := newCore(t, holder())
+	g := &guarded{pipe: pipe{scan: streamScanner()}, writing: make(chan struct{}, 1)}
+	g.Session = c.enter(t, g, address2jid(t, "bob@example.com/x"), "<inactive xmlns='test'/>")
+	p := &pipe{scan: streamScanner()}
+	p.Session = c.enter(t, p, address2jid(t, "alice@example.com/x"), "")
+	sent, kicked := make(chan struct{}), make(chan struct{})
+	g.lock.Lock()
+	go func() {
+		defer close(sent)
+		p.send(t, []byte(say(g.JID(), "1")))
+	}()
+	<-g.writing
+	go func() {
+		defer close(kicked)
+		g.Kick(server.StreamError(stream.PolicyViolation, nil))
+	}()
+	select {
+	case <-kicked:
+	case <-time.After(30 * time.Second):
+		t.Error("Kick waits for who writes")
+	}
+	g.lock.Unlock()
+	<-sent
+	<-kicked
 }
