@@ -90,33 +90,3 @@ func (m *Module) settle(ctx context.Context, key string) bool {
 	m.owed.remove(key, list...)
 	return true
 }
-
-// Joined implements server.Peers.
-func (m *Module) Joined(*server.Batch, string) {}
-
-// Told implements server.Peers: something was kept for a user who is here, as far as the
-// other node knows.
-func (m *Module) Told(b *server.Batch, _ string, data []byte) {
-	bare, err := jid.Parse(string(data))
-	if err != nil {
-		m.host.Log().Error("another node says what cannot be read", "err", err)
-		return
-	}
-	if !m.lookHere(m.host.Context(), b, bare) {
-		m.lookLater(bare)
-	}
-}
-
-// Left implements server.Peers: what was being replayed there is left to who is here.
-func (m *Module) Left(*server.Batch, string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.later(0, func(ctx context.Context, b *server.Batch) {
-		for s := range m.host.All() {
-			if takes(s) && ctx.Err() == nil {
-				m.start(ctx, b, s)
-				b.Flush()
-			}
-		}
-	})
-}

@@ -23,6 +23,7 @@ type spool struct {
 	storage.Spool
 	mu    sync.Mutex
 	fails error  // of every call; nil for none
+	stays error  // of Discard; nil for none
 	first func() // is called by the next Keep; nil for nothing
 }
 
@@ -67,7 +68,10 @@ func (s *spool) Waiting(ctx context.Context, user, after string, n int) ([]stora
 }
 
 func (s *spool) Discard(ctx context.Context, user string, ids ...string) error {
-	if err := s.failure(); err != nil {
+	s.mu.Lock()
+	err := errors.Join(s.fails, s.stays)
+	s.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	return s.Spool.Discard(ctx, user, ids...)

@@ -94,6 +94,7 @@ func TestLeftToOtherNode(t *testing.T) {
 
 		// The same, with the whole node.
 		web.Drop()
+		synctest.Wait()
 		phone := b.Online("bob/phone")
 		if got := bodies(phone, 1); got != "one" {
 			t.Errorf("got %s", got)
@@ -102,6 +103,7 @@ func TestLeftToOtherNode(t *testing.T) {
 		last := a.Login("bob/desk")
 		last.Send("<presence/>")
 		synctest.Wait()
+		time.Sleep(time.Minute)
 		last.Drain()
 		hub.Kill("b")
 		hub.Expire("b")

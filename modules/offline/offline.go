@@ -51,8 +51,9 @@ type Module struct {
 	flying   ids             // what connections have that did not acknowledge it, by user
 	removed  int             // users, so far
 	late     map[jid.JID]time.Time
-	chores   *time.Timer // runs while there is something owed or late
-	pings    uint64      // for their ids
+	leftTo   map[jid.JID]string // the node that replays to users who are here as well
+	chores   *time.Timer        // runs while there is something owed or late
+	pings    uint64             // for their ids
 	outage   outage
 	work     sync.WaitGroup // of timers
 }
@@ -69,7 +70,7 @@ func New(o Options) *Module {
 	return &Module{
 		o: o, metrics: newMetrics(), replays: make(map[jid.JID]*replay), negative: make(map[string]struct{}),
 		sent: make(map[string]page), owed: make(ids), flying: make(ids),
-		late: make(map[jid.JID]time.Time), seed: maphash.MakeSeed(),
+		late: make(map[jid.JID]time.Time), leftTo: make(map[jid.JID]string), seed: maphash.MakeSeed(),
 	}
 }
 

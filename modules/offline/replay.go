@@ -89,19 +89,16 @@ func (m *Module) setPresence(ctx context.Context, e *server.SetPresence) {
 	if !ready || e.WasAvailable && !negative {
 		return
 	}
-	bare := e.Session.JID().Bare()
-	if list := m.host.NodesOf(bare); len(list) > 0 {
-		// The user was there before: what waits is for that connection.
-		m.host.Tell(e.Batch, list[0], []byte(bare.String()))
-		return
-	}
-	m.start(ctx, e.Batch, e.Session)
+	m.came(ctx, e.Batch, e.Session)
 }
 
 // removeConnection lets another connection have what is left.
 func (m *Module) removeConnection(ctx context.Context, e *server.RemoveConnection) {
 	m.mu.Lock()
 	delete(m.negative, e.Conn)
+	if len(m.host.Sessions(e.JID.Bare())) == 0 {
+		delete(m.leftTo, e.JID.Bare())
+	}
 	r := m.replays[e.JID.Bare()]
 	if r == nil || r.session.Conn() != e.Conn {
 		m.mu.Unlock()
@@ -131,29 +128,6 @@ func (m *Module) leave(r *replay) {
 			delete(m.sent, conn)
 		})
 	}
-}
-
-// look sees to it that what was kept is replayed if the user is there by now: who kept
-// it may have seen nobody, and who came may have seen nothing kept.
-func (m *Module) look(ctx context.Context, b *server.Batch, bare jid.JID) {
-	if m.lookHere(ctx, b, bare) {
-		return
-	}
-	if list := m.host.NodesOf(bare); len(list) > 0 {
-		m.host.Tell(b, list[0], []byte(bare.String()))
-		return
-	}
-	m.lookLater(bare)
-}
-
-func (m *Module) lookHere(ctx context.Context, b *server.Batch, bare jid.JID) bool {
-	for _, s := range m.host.Sessions(bare) {
-		if takes(s) {
-			m.start(ctx, b, s)
-			return true
-		}
-	}
-	return false
 }
 
 // start begins a replay unless the user has one.

@@ -51,6 +51,27 @@ func TestStoreDown(t *testing.T) {
 	})
 }
 
+// TestStays: what a client has acknowledged is not sent again, although the store does
+// not let go of it.
+func TestStays(t *testing.T) {
+	h := newHouse(t)
+	alice := h.Login("alice/web")
+	alice.Send(chat("bob@example.com", "one"))
+	h.stays = errors.New("the file is locked")
+	bob := h.Online("bob/phone")
+	if got := bodies(bob, 1); got != "one" {
+		t.Errorf("got %s", got)
+	}
+	answer(t, bob)
+	bob.ExpectNothing()
+	bob.Drop()
+	alice.Send(chat("bob@example.com", "two"))
+	bob = h.Online("bob/phone")
+	if got := bodies(bob, 1); got != "two" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestDirectoryDown: whether there is such a user is not known now.
 func TestDirectoryDown(t *testing.T) {
 	h := newHouse(t)
