@@ -19,10 +19,7 @@ type notice struct {
 }
 
 // change is an item before and after.
-type change struct {
-	old, new contact
-	o        *own // nil when the user is not here
-}
+type change struct{ old, new contact }
 
 // changed reports whether the two differ for clients, or for who may see whom.
 func (c *change) changed() bool {
@@ -47,9 +44,7 @@ type changing struct {
 	remembered bool
 }
 
-// change changes an item of any user, and tells the user's interested connections to any
-// node, and their contact where it may see the user no longer. Who may see the user from
-// now on is told by reveal.
+// change changes an item of any user, and tells whoever is concerned, at any node.
 func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch change, err error) {
 	defer m.lock(g.user)()
 	_, err = m.o.Rosters.ChangeRosterItem(ctx, m.key(g.user), g.contact.String(), m.o.Items, func(i storage.RosterItem) (storage.RosterItem, bool) {
@@ -69,56 +64,74 @@ func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch ch
 		n = g.tell(&ch.old, &ch.new)
 	}
 	if len(n.list) == 0 && !g.always && !ch.changed() {
-		// What this node has may be older all the same.
-		ch.o = m.owner(g.user)
 		return ch, nil
 	}
-	gained := false
-	if ch.o, gained = m.learn(ctx, b, g.user, g.contact, ch.new, n, g.always); gained && !ch.gained() {
-		m.reveal(b, ch.o, g.contact) // another node let the contact, and this one hears of it now
-	}
+	m.learn(ctx, b, g.user, g.contact, ch.new, n, g.always)
 	m.tellNodes(b, g.user, g.contact, n)
 	return ch, nil
 }
 
 // learn makes an item what the store says it is, as far as the user is here: interested
-// connections get the notice and a push, the contact learns that it sees the user no
-// longer. It reports whether the contact may see the user from now on. It is the user's
-// turn.
-func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, now contact, n notice, always bool) (o *own, gained bool) {
+// connections get the notice and a push, and the presence that they may see from now on.
+// A contact that sees the user no longer is told, and one that may from now on if it has
+// asked already. It is the user's turn.
+func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, now contact, n notice, always bool) {
 	m.notify(b, bare, n)
-	o = m.owner(bare)
+	o := m.owner(bare)
 	if o == nil && !m.known(bare) {
-		return m.meet(ctx, b, bare, now), false
-	}
-	c := m.cache
-	c.mu.Lock()
-	u := c.users[m.key(bare)]
-	changes := pushes{m: m}
-	if u != nil {
-		changes.add(pending{u: u, of: address{at.Local(), at.Domain()}, only: !always})
+		m.meet(ctx, bare, now)
+		return
 	}
 	if o == nil && now.there() {
-		c.mu.Unlock()
 		o = m.own(bare, nil)
-		c.mu.Lock()
-		if o != nil {
-			u.own = o
-		}
 	}
-	var was contact
+	was := m.become(b, o, bare, at, now, always)
+	if o == nil {
+		return
+	}
+	if !was.watches() && now.watches() {
+		m.answerAsks(b, o, at)
+	}
+	if !was.watched() && now.watched() {
+		m.greetAll(b, o, at)
+	}
+}
+
+// become changes an item, pushes it, and tells the contact if it sees the user no longer.
+// It returns the item before.
+func (m *Module) become(b *server.Batch, o *own, bare, at jid.JID, now contact, always bool) (was contact) {
 	if o != nil {
+		// What the user says now is told before that or not at all.
+		o.fan.Lock()
+		defer o.fan.Unlock()
 		if i := o.at(at.String()); i != nil {
 			was = i.contact
 		}
-		o.put(at, now)
 	}
-	changes.send(b)
-	c.mu.Unlock()
-	if o != nil && was.watches() && !now.watches() {
+	m.push(b, o, bare, at, now, always)
+	if was.watches() && !now.watches() {
 		m.conceal(b, o, at)
 	}
-	return o, !was.watches() && now.watches()
+	return was
+}
+
+// push changes an item in the cache, and pushes it.
+func (m *Module) push(b *server.Batch, o *own, bare, at jid.JID, now contact, always bool) {
+	c := m.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changes := pushes{m: m}
+	u := c.users[m.key(bare)]
+	if u != nil {
+		changes.add(pending{u: u, of: address{at.Local(), at.Domain()}, only: !always})
+	}
+	if o != nil {
+		o.put(at, now)
+		if u != nil {
+			u.own = o
+		}
+	}
+	changes.send(b)
 }
 
 // known reports whether the cache has a user, and so knows whether there are own items.
@@ -129,10 +142,15 @@ func (m *Module) known(bare jid.JID) bool {
 }
 
 // meet loads the items of a user who is available here, but had none so far.
-func (m *Module) meet(ctx context.Context, b *server.Batch, bare jid.JID, now contact) *own {
-	if !now.there() || !slices.ContainsFunc(m.host.Sessions(bare), func(s *server.Session) bool { return s.Presence() != nil }) {
-		return nil
+func (m *Module) meet(ctx context.Context, bare jid.JID, now contact) {
+	if now.there() && slices.ContainsFunc(m.host.Sessions(bare), func(s *server.Session) bool { return s.Presence() != nil }) {
+		m.loadAll(ctx, bare)
 	}
+}
+
+// loadAll loads a user who is available here, with all that goes with the items; what
+// fails is done later. It is the user's turn.
+func (m *Module) loadAll(ctx context.Context, bare jid.JID) *own {
 	o, err := m.load(ctx, bare)
 	if err == nil && o != nil {
 		err = m.enter(ctx, bare, nil, o)
@@ -213,12 +231,9 @@ func (m *Module) refresh(ctx context.Context, bare jid.JID) error {
 	}
 	for _, i := range now {
 		was := o.at(i.Contact)
-		o, gained := m.learn(ctx, b, bare, i.jid, i.contact, notice{}, false)
-		if gained {
-			m.reveal(b, o, i.jid)
-		}
-		if i.watched() && (was == nil || !was.watched()) {
-			m.greetAll(b, o, i.jid)
+		m.learn(ctx, b, bare, i.jid, i.contact, notice{}, false)
+		if was == nil || !was.watches() {
+			m.tellShown(b, o, i.jid, false) // it may have asked long ago
 		}
 	}
 	return nil

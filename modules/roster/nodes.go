@@ -3,6 +3,7 @@ package roster
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,20 +39,26 @@ func (m *Module) tellNodes(b *server.Batch, bare, at jid.JID, n notice) {
 	}
 }
 
-// ask asks the other nodes for the presence of contacts, for a connection here; parted
-// says that they share no project with it, whatever those nodes know.
-func (m *Module) ask(b *server.Batch, full jid.JID, contacts []jid.JID, parted bool) {
+// Why a connection wants to know.
+const (
+	askAgain  = iota // it is available, and asks when it becomes so
+	askParted        // it shares no project with them, whatever others know
+	askProbe         // a client's probe
+)
+
+// ask asks the other nodes for the presence of contacts, for a connection here.
+func (m *Module) ask(b *server.Batch, full jid.JID, contacts []jid.JID, why uint64) {
 	if len(contacts) == 0 {
 		return
 	}
 	for _, node := range m.host.Nodes() {
-		m.askNode(b, node, full, contacts, parted)
+		m.askNode(b, node, full, contacts, why)
 	}
 }
 
-func (m *Module) askNode(b *server.Batch, node string, full jid.JID, contacts []jid.JID, parted bool) {
+func (m *Module) askNode(b *server.Batch, node string, full jid.JID, contacts []jid.JID, why uint64) {
 	data := packed.AppendString(packed.AppendUint(nil, kindAsk), full.String())
-	data = packed.AppendBool(data, parted)
+	data = packed.AppendUint(data, why)
 	data = packed.AppendUint(data, uint64(len(contacts)))
 	for _, at := range contacts {
 		data = packed.AppendString(data, at.String())
@@ -74,7 +81,7 @@ func (m *Module) Joined(b *server.Batch, node string) {
 		}
 		for _, s := range m.host.Sessions(o.bare) {
 			if s.Presence() != nil && len(contacts) > 0 {
-				m.askNode(b, node, s.JID(), contacts, false)
+				m.askNode(b, node, s.JID(), contacts, askAgain)
 			}
 		}
 	}
@@ -143,9 +150,7 @@ func (m *Module) reread(ctx context.Context, bare, at jid.JID) error {
 	if err != nil {
 		return err
 	}
-	if o, gained := m.learn(ctx, b, bare, at, now, notice{}, false); gained {
-		m.reveal(b, o, at)
-	}
+	m.learn(ctx, b, bare, at, now, notice{}, false)
 	return nil
 }
 
@@ -154,17 +159,18 @@ func (m *Module) toldAsk(b *server.Batch, r *packed.Reader) error {
 	if err != nil {
 		return err
 	}
-	parted := r.Bool()
+	why := r.Uint()
+	// Where this node does not know yet that the connection is available, it is not going
+	// to tell it of changes, and is asked again.
+	skip := why == askAgain && !slices.Contains(m.host.Resources(full.Bare()), full)
 	for range r.Len() {
 		at, err := jid.Parse(r.String())
 		if err != nil {
 			return err
 		}
-		o := m.owner(at)
-		if o == nil || !parted && m.tied(at, full.Bare()) {
-			continue
+		if !skip {
+			m.greet(b, full, at, why == askParted)
 		}
-		m.tellShown(b, o, full)
 	}
 	return r.Err()
 }

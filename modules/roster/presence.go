@@ -40,15 +40,7 @@ func (m *Module) arrive(ctx context.Context, bare jid.JID) *own {
 		return nil // there are none
 	}
 	defer m.lock(bare)()
-	o, err := m.load(ctx, bare)
-	if err == nil && o != nil {
-		err = m.enter(ctx, bare, nil, o)
-	}
-	if err != nil {
-		m.failed("roster", err, "user", bare.String())
-		m.later(func(ctx context.Context) error { return m.refresh(ctx, bare) })
-	}
-	return o
+	return m.loadAll(ctx, bare)
 }
 
 // say tells contacts a connection's presence.
@@ -135,34 +127,33 @@ func (m *Module) gone(b *server.Batch, o *own, conn string, full jid.JID) {
 	o.shown = slices.DeleteFunc(o.shown, func(s shown) bool { return s.conn == conn })
 }
 
-// reveal tells a contact what it may see of the user from now on.
-func (m *Module) reveal(b *server.Batch, o *own, at jid.JID) {
-	if o == nil || m.tied(o.bare, at) {
-		return
-	}
-	m.tellShown(b, o, at)
-}
-
 // tellShown tells an address of a contact what it may see of the user's connections to
-// this node.
-func (m *Module) tellShown(b *server.Batch, o *own, to jid.JID) {
+// this node; parted says that the two share no project, whatever this node knows. It
+// reports how many connections that were, and whether the contact may see them.
+func (m *Module) tellShown(b *server.Batch, o *own, to jid.JID, parted bool) (n int, may bool) {
+	if !parted && m.tied(o.bare, to.Bare()) {
+		return 0, true
+	}
 	o.fan.Lock()
 	defer o.fan.Unlock()
 	if i := o.at(to.Bare().String()); i == nil || !i.watches() {
-		return
+		return 0, false
 	}
 	for _, s := range o.shown {
 		b.Tell(s.presence, to)
 	}
+	return len(o.shown), true
 }
 
-// conceal tells a contact that what it saw of the user is gone.
+// conceal tells a contact that what it saw of the user is gone; fan is held.
 func (m *Module) conceal(b *server.Batch, o *own, at jid.JID) {
 	if m.tied(o.bare, at) {
 		return
 	}
-	o.fan.Lock()
-	defer o.fan.Unlock()
+	if len(m.host.Nodes()) > 0 {
+		// Where both this and the next approval are heard of at once, nobody asks again.
+		m.asks.note(wanted{at, o.bare})
+	}
 	for _, s := range o.shown {
 		b.Tell(server.Unavailable(s.presence.JID, time.Now()), at)
 	}
@@ -178,35 +169,16 @@ func (m *Module) welcome(b *server.Batch, o *own, s *server.Session) {
 	m.cache.mu.RUnlock()
 	for _, i := range list {
 		if i.watched() && !m.tied(o.bare, i.jid) {
-			m.greet(b, s, i.jid)
+			m.greet(b, s.JID(), i.jid, false)
 			contacts = append(contacts, i.jid)
 		}
 	}
-	m.ask(b, s.JID(), contacts, false)
+	m.ask(b, s.JID(), contacts, askAgain)
 	for _, i := range list {
 		if i.pending() {
 			b.Send(s, i.Request)
 		}
 	}
-}
-
-// greet tells a session what is shown of a contact's connections to this node, and
-// reports whether there is anything.
-func (m *Module) greet(b *server.Batch, s *server.Session, at jid.JID) bool {
-	o := m.owner(at)
-	if o == nil {
-		return false
-	}
-	o.fan.Lock()
-	defer o.fan.Unlock()
-	i := o.at(s.JID().Bare().String())
-	if i == nil || !i.watches() {
-		return false
-	}
-	for _, x := range o.shown {
-		b.SendPresence(s, x.presence, nil)
-	}
-	return len(o.shown) > 0
 }
 
 // greetAll tells the user's available connections to this node of a contact.
@@ -216,8 +188,8 @@ func (m *Module) greetAll(b *server.Batch, o *own, at jid.JID) {
 	}
 	for _, s := range m.host.Sessions(o.bare) {
 		if s.Presence() != nil {
-			m.greet(b, s, at)
-			m.ask(b, s.JID(), []jid.JID{at}, false)
+			m.greet(b, s.JID(), at, false)
+			m.ask(b, s.JID(), []jid.JID{at}, askAgain)
 		}
 	}
 }
@@ -229,8 +201,8 @@ func (m *Module) Ended(b *server.Batch, s *server.Session, at jid.JID) {
 	if i == nil || !i.watched() || s.Presence() == nil {
 		return
 	}
-	m.greet(b, s, at)
-	m.ask(b, s.JID(), []jid.JID{at}, true)
+	m.greet(b, s.JID(), at, true)
+	m.ask(b, s.JID(), []jid.JID{at}, askParted)
 }
 
 // partedPresence makes up for what contacts at other nodes were not told while this one
@@ -238,7 +210,7 @@ func (m *Module) Ended(b *server.Batch, s *server.Session, at jid.JID) {
 func (m *Module) partedPresence(_ context.Context, e *server.DirectoryChange) {
 	for _, p := range m.parted {
 		for _, full := range m.elsewhere(p.contact) {
-			m.tellShown(e.Batch, p.o, full)
+			m.tellShown(e.Batch, p.o, full, false)
 		}
 	}
 	m.parted = nil
@@ -266,13 +238,13 @@ func (m *Module) probe(ctx context.Context, e *server.Probe) {
 		return
 	}
 	e.Answered = true
-	if m.greet(e.Batch, e.From, e.To) {
+	if m.greet(e.Batch, from, e.To, false) > 0 {
 		// The others answer for what they have.
-		m.ask(e.Batch, from, []jid.JID{e.To}, false)
+		m.ask(e.Batch, from, []jid.JID{e.To}, askProbe)
 		return
 	}
 	if len(m.elsewhere(e.To)) > 0 {
-		m.ask(e.Batch, from, []jid.JID{e.To}, false)
+		m.ask(e.Batch, from, []jid.JID{e.To}, askProbe)
 		return
 	}
 	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from.Bare(), "unavailable"))

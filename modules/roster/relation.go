@@ -101,9 +101,6 @@ func (m *Module) subscribe(ctx context.Context, b *server.Batch, r relation, req
 		_, _ = m.unsubscribe(ctx, b, r, nil) // what fails is counted, and tried again
 		return false, err
 	}
-	if ch.gained() {
-		m.reveal(b, ch.o, r.watcher)
-	}
 	return ch.old.watches(), nil
 }
 
@@ -154,11 +151,7 @@ func (m *Module) approve(ctx context.Context, b *server.Batch, r relation, appro
 	if err != nil || !ch.gained() {
 		return err
 	}
-	if err := m.follow(ctx, b, r, ch.new, begins(approval)); err != nil {
-		return err
-	}
-	m.reveal(b, ch.o, r.watcher)
-	return nil
+	return m.follow(ctx, b, r, ch.new, begins(approval))
 }
 
 // revoke takes that back, or refuses it.

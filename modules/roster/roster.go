@@ -14,8 +14,8 @@
 // changes of the directory to it, push.go and encode.go tell what that means. own.go keeps
 // the own items of users who are here, states.go is what the tables of appendix A say,
 // change.go changes items in the store, relation.go the two items that a subscription
-// stands in, subscription.go and query.go take what clients want. presence.go tells own
-// contacts of each other, nodes.go the other nodes what has changed.
+// stands in, subscription.go and query.go take what clients want. presence.go and
+// asks.go tell own contacts of each other, nodes.go the other nodes what has changed.
 package roster
 
 import (
@@ -67,6 +67,7 @@ type Module struct {
 	owners   owners
 	peers    peers
 	errands  errands
+	asks     asks
 	parted   []parting     // by the change of the directory that is being told; of one goroutine
 	pushed   atomic.Uint64 // for ids of pushes
 	pushes   prometheus.Counter
