@@ -55,9 +55,11 @@ type Certificate struct {
 
 // Listen holds all listening addresses.
 type Listen struct {
-	TCP     []TCPListener  `yaml:"tcp"`
-	HTTP    []HTTPListener `yaml:"http"`
-	Metrics string         `yaml:"metrics"` // host:port; empty for none
+	TCP  []TCPListener  `yaml:"tcp"`
+	HTTP []HTTPListener `yaml:"http"`
+	// Components may be empty.
+	Components []ComponentListener `yaml:"components"`
+	Metrics    string              `yaml:"metrics"` // host:port; empty for none
 	// Profiles is a loopback host:port; empty for none.
 	Profiles string `yaml:"profiles"`
 }
@@ -342,7 +344,8 @@ func Default() *Config {
 					TrustedProxies: []string{},
 				},
 			},
-			Metrics: "127.0.0.1:9280",
+			Components: []ComponentListener{},
+			Metrics:    "127.0.0.1:9280",
 		},
 		Auth: Auth{
 			SCRAMIterations: 4096, Attempts: 5, Anonymous: Anonymous{Hosts: []string{}, Sessions: 1000},

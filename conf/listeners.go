@@ -90,6 +90,7 @@ func checkListeners(c *Config, r *report) {
 	for i := range c.Listen.HTTP {
 		ls.http(fmt.Sprintf("listen.http[%d]", i), &c.Listen.HTTP[i])
 	}
+	ls.components(c)
 	if c.Listen.Metrics != "" {
 		ls.address("listen.metrics", c.Listen.Metrics)
 	}

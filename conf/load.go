@@ -41,6 +41,9 @@ func Load(path string) (*Config, error) {
 	for _, s := range []secret{c.prebindKey(), c.redisPassword(), c.sentinelPassword(), c.mongoURI()} {
 		s.check(r)
 	}
+	for i := range c.Listen.Components {
+		c.componentSecret(i).check(r)
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -145,10 +148,14 @@ func (c *Config) resolve(dir string) {
 		}
 	}
 	redis := &c.Storage.Redis
-	for _, name := range []*string{
+	names := []*string{
 		&c.BOSH.PrebindKeyFile, &redis.PasswordFile, &redis.SentinelPasswordFile,
 		&redis.TLS.CAFile, &redis.TLS.CertFile, &redis.TLS.KeyFile, &c.Storage.Mongo.URIFile,
-	} {
+	}
+	for i := range c.Listen.Components {
+		names = append(names, &c.Listen.Components[i].SecretFile)
+	}
+	for _, name := range names {
 		if *name != "" {
 			*name = within(dir, *name)
 		}

@@ -155,7 +155,7 @@ func onIf[E any](h *Host, hook *Hook[E], priority int, wanted func() bool, f fun
 // the scopes, and lists space among the features of those scopes. It fails when
 // somebody else answers them.
 func (h *Host) HandleIQ(scopes Scope, space, name string, f IQHandler) error {
-	for _, scope := range []Scope{ToServer, ToSelf, ToOther} {
+	for _, scope := range []Scope{ToServer, ToSelf, ToOther, FromForeign} {
 		if scopes&scope == 0 {
 			continue
 		}
@@ -180,6 +180,10 @@ func (h *Host) Features(scope Scope) []string { return h.srv.features.of(scope) 
 // Serve makes the module answer for a host of its own. It fails when the name is
 // taken.
 func (h *Host) Serve(name string, service Service) error {
+	return h.serve(name, &domain{service: service})
+}
+
+func (h *Host) serve(name string, d *domain) error {
 	address, err := jid.Parse(name)
 	if err != nil || address.String() != address.Domain() || address.Domain() != name {
 		return fmt.Errorf("%q is no domain name in canonical form", name)
@@ -187,7 +191,8 @@ func (h *Host) Serve(name string, service Service) error {
 	if h.srv.domain(name) != nil {
 		return fmt.Errorf("the host %s is taken", name)
 	}
-	h.srv.setDomain(name, &domain{address, service})
+	d.address = address
+	h.srv.setDomain(name, d)
 	h.undo = append(h.undo, func() { h.srv.setDomain(name, nil) })
 	return nil
 }

@@ -141,6 +141,9 @@ func (s *Session) serveIQ(t *Turn, st *Stanza) {
 	switch {
 	case d == nil:
 		st.Reply(Error(stanza.RemoteServerNotFound, ""))
+	case d.foreign != nil:
+		st.goOut(d.foreign)
+		return
 	case d.service == nil && to.Local() != "" && !s.srv.passes(s.jid, to):
 		st.Reply(Error(stanza.ServiceUnavailable, ""))
 	case d.service == nil && to.Local() != "" && to.IsFull():
@@ -279,7 +282,7 @@ func (st *Stanza) result(p Payload) error {
 		buf = append(buf, "</iq>"...)
 	}
 	b.buf = buf
-	b.Send(st.Session, buf)
+	st.back(buf)
 	if x, ok := p.(Sent); ok {
 		x.Sent(b)
 	}

@@ -163,11 +163,12 @@ func (s *Session) shuns(st *Stanza) bool {
 	return true
 }
 
-// sendMessage routes a client's message to a user, with what the modules say to it.
-func (s *Session) sendMessage(st *Stanza, to jid.JID) {
-	if s.srv.hooks.message.any() {
+// sendMessage routes a message to a user, with what the modules say to it. from is the
+// client; nil for one from outside.
+func (srv *Server) sendMessage(st *Stanza, to jid.JID, from *Session) {
+	if srv.hooks.message.any() {
 		e := &MessageEvent{Batch: st.Batch, Stanza: st, To: to}
-		s.srv.hooks.message.fire(s.srv, e)
+		srv.hooks.message.fire(srv, e)
 		if e.Refused.Condition != "" {
 			st.Reply(e.Refused)
 			return
@@ -179,18 +180,20 @@ func (s *Session) sendMessage(st *Stanza, to jid.JID) {
 			st.Element = &el
 		}
 	}
-	if !s.srv.passes(s.jid, to) {
-		s.srv.undelivered(st)
+	if !srv.passes(st.From, to) {
+		srv.undelivered(st)
 		return
 	}
-	if !s.follow(st.Batch, to) {
+	if from != nil && !from.follow(st.Batch, to) {
 		st.Reply(Error(stanza.ResourceConstraint, "too many messages are not safe yet"))
 		return
 	}
-	n := s.srv.routeMessage(st, to)
-	s.followed(st.Batch)
-	if s.srv.hooks.routed.any() {
-		s.srv.hooks.routed.fire(s.srv, &Routed{
+	n := srv.routeMessage(st, to)
+	if from != nil {
+		from.followed(st.Batch)
+	}
+	if srv.hooks.routed.any() {
+		srv.hooks.routed.fire(srv, &Routed{
 			Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n, Direct: st.direct, Refused: st.refused,
 		})
 	}

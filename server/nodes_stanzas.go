@@ -46,13 +46,15 @@ func (b *Batch) sendTo(p *cluster.Peer, m sent) bool {
 	return b.post(p, itemStanza)
 }
 
-// deliver hands an encoded stanza to a full address, wherever it is connected, or
-// drops it.
+// deliver hands an encoded stanza to a full address, wherever it is connected, or to any
+// address at the host of a Foreign, or drops it.
 func (srv *Server) deliver(b *Batch, to jid.JID, data []byte) {
 	if s := srv.registry.get(to); s != nil {
 		b.Send(s, data)
 	} else if r, ok := srv.nodes.routes.get(to); ok {
 		b.sendTo(r.peer, sent{hops: maxHops, to: to, data: data})
+	} else if f := srv.foreign(to); f != nil {
+		f.Receive(b, data) // nobody is left to hear that it is not there
 	}
 }
 

@@ -146,21 +146,26 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 func (s *Session) servePresence(st *Stanza) {
 	switch st.Type {
 	case "", "unavailable":
+		s.says(st)
 	case "error":
 		if !st.To.IsZero() {
 			s.srv.deliverAsIs(st)
 		}
-		return
-	case "probe":
-		s.probe(st)
-		return
-	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
-		s.subscription(st)
-		return
+	case "probe", "subscribe", "subscribed", "unsubscribe", "unsubscribed":
+		if f := s.srv.foreign(st.To); f != nil {
+			st.goOut(f)
+		} else if st.Type == "probe" {
+			s.probe(st)
+		} else {
+			s.subscription(st)
+		}
 	default:
 		st.Reply(Error(stanza.BadRequest, "unknown type of presence"))
-		return
 	}
+}
+
+// says takes presence about the connection's own state, for everybody or for somebody.
+func (s *Session) says(st *Stanza) {
 	p, bad := s.srv.readPresence(st)
 	switch {
 	case bad != nil:
@@ -244,7 +249,7 @@ func (s *Session) directPresence(st *Stanza, p *Presence) {
 	if !s.srv.reachable(st) {
 		return
 	}
-	if d := s.srv.domain(st.To.Domain()); d.service != nil {
+	if d := s.srv.domain(st.To.Domain()); d.service != nil && d.foreign == nil {
 		s.srv.guard("service presence", s, func() { d.service.ServePresence(s.srv.ctx, st, p) })
 		return
 	}
@@ -294,6 +299,11 @@ func (srv *Server) knowsOwn(full jid.JID) bool {
 
 // tell delivers a presence to a user's address, wherever it is connected.
 func (srv *Server) tell(b *Batch, p *Presence, to jid.JID) {
+	if f := srv.foreign(to); f != nil {
+		b.buf = p.AppendTo(b.buf[:0], to, nil)
+		f.Receive(b, b.buf)
+		return
+	}
 	srv.tellHere(b, p, to)
 	srv.nodes.tell(b, p, to)
 }

@@ -27,6 +27,7 @@ type Service interface {
 type domain struct {
 	address jid.JID
 	service Service // nil for a virtual host
+	foreign Foreign // nil for all but those
 }
 
 // domain returns what answers for a name, or nil.
@@ -55,14 +56,19 @@ func (srv *Server) reachable(st *Stanza) bool {
 	return false
 }
 
-// serveMessage routes a message (RFC 6121 section 8).
-func (s *Session) serveMessage(st *Stanza) {
+// knownType leaves out a type of message that there is not: it is "normal", like none
+// (RFC 6121 section 5.2.2).
+func (st *Stanza) knownType() {
 	switch st.Type {
 	case "", "normal", "chat", "groupchat", "headline", "error":
 	default:
-		// RFC 6121 section 5.2.2: an unknown type is "normal", like none.
 		st.Type = ""
 	}
+}
+
+// serveMessage routes a message (RFC 6121 section 8).
+func (s *Session) serveMessage(st *Stanza) {
+	st.knownType()
 	to := st.To
 	if to.IsZero() {
 		// RFC 6120 section 10.3.1.
@@ -77,7 +83,7 @@ func (s *Session) serveMessage(st *Stanza) {
 	case to.Local() == "":
 		s.srv.hostMessage(st)
 	default:
-		s.sendMessage(st, to)
+		s.srv.sendMessage(st, to, s)
 	}
 }
 
@@ -131,7 +137,8 @@ func (srv *Server) forward(st *Stanza, s *Session) {
 
 // deliverAsIs hands a presence error on, or drops it.
 func (srv *Server) deliverAsIs(st *Stanza) {
-	if d := srv.domain(st.To.Domain()); d == nil || d.service != nil {
+	d := srv.domain(st.To.Domain())
+	if d == nil || d.service != nil && d.foreign == nil {
 		return
 	}
 	st.Batch.buf = st.Append(st.Batch.buf[:0], st.From, st.To)

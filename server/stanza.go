@@ -31,7 +31,7 @@ func (k Kind) String() string { return kinds[k] }
 type Stanza struct {
 	Batch *Batch
 	// Session is the sender's; nil for a stanza from another node, which no handler
-	// of a module ever gets.
+	// of a module ever gets, and for one from a Foreign.
 	Session *Session
 	Kind    Kind
 	// Type is the type attribute; empty when there is none that means anything.
@@ -174,11 +174,16 @@ func (st *Stanza) reply(e stanza.Error, condition string) {
 	}
 	b := st.Batch
 	b.buf = st.appendError(b.buf[:0], e, condition)
+	st.back(b.buf)
+}
+
+// back sends an answer.
+func (st *Stanza) back(el []byte) {
 	if st.Session == nil {
-		b.srv.deliver(b, st.From, b.buf)
+		st.Batch.srv.deliver(st.Batch, st.From, el)
 		return
 	}
-	b.Send(st.Session, b.buf)
+	st.Batch.Send(st.Session, el)
 }
 
 // AppendError appends the answer that Reply sends.

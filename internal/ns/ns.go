@@ -27,6 +27,7 @@ const (
 	Version          = "jabber:iq:version"                      // XEP-0092
 	Ping             = "urn:xmpp:ping"                          // XEP-0199
 	Time             = "urn:xmpp:time"                          // XEP-0202
+	Component        = "jabber:component:accept"                // XEP-0114
 	Commands         = "http://jabber.org/protocol/commands"    // XEP-0050
 	Admin            = "http://jabber.org/protocol/admin"       // XEP-0133
 	Private          = "jabber:iq:private"                      // XEP-0049

@@ -37,10 +37,10 @@ func (m *Module) Start(h *server.Host) error {
 		Number: "XEP-0030", Title: "Service Discovery", Version: "2.5.0", Notes: "of hosts, services and one's own account",
 		Features: []string{ns.DiscoInfo, ns.DiscoItems},
 	})
-	if err := h.HandleIQ(server.ToServer|server.ToSelf, ns.DiscoInfo, "query", m.info); err != nil {
+	if err := h.HandleIQ(server.ToServer|server.ToSelf|server.FromForeign, ns.DiscoInfo, "query", m.info); err != nil {
 		return err
 	}
-	if err := h.HandleIQ(server.ToServer|server.ToSelf, ns.DiscoItems, "query", m.items); err != nil {
+	if err := h.HandleIQ(server.ToServer|server.ToSelf|server.FromForeign, ns.DiscoItems, "query", m.items); err != nil {
 		return err
 	}
 	return h.HandleIQ(server.ToOther, ns.DiscoItems, "query", m.noItems)

@@ -67,7 +67,7 @@ func (m *Module) Start(h *server.Host) error {
 		Number: "XEP-0199", Title: "XMPP Ping", Version: "2.0.1", Notes: "in both directions",
 		Features: []string{ns.Ping},
 	})
-	if err := h.HandleIQ(server.ToServer|server.ToSelf, ns.Ping, "ping", pong); err != nil {
+	if err := h.HandleIQ(server.ToServer|server.ToSelf|server.FromForeign, ns.Ping, "ping", pong); err != nil {
 		return err
 	}
 	if m.o.Interval == 0 {

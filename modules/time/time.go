@@ -25,7 +25,7 @@ func (m *Module) Name() string { return "time" }
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
 	h.Declare(server.Protocol{Number: "XEP-0202", Title: "Entity Time", Version: "2.0", Features: []string{ns.Time}})
-	return h.HandleIQ(server.ToServer, ns.Time, "time", func(_ context.Context, iq *server.IQ) (server.Payload, error) {
+	return h.HandleIQ(server.ToServer|server.FromForeign, ns.Time, "time", func(_ context.Context, iq *server.IQ) (server.Payload, error) {
 		if iq.Set() {
 			return nil, server.Error(stanza.ServiceUnavailable, "the time cannot be set")
 		}

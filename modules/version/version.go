@@ -49,7 +49,7 @@ func (m *Module) Start(h *server.Host) error {
 		b = append(b, "<os>"+runtime.GOOS+"</os>"...)
 	}
 	m.answer = append(b, "</query>"...)
-	return h.HandleIQ(server.ToServer, ns.Version, "query", m.query)
+	return h.HandleIQ(server.ToServer|server.FromForeign, ns.Version, "query", m.query)
 }
 
 func (m *Module) query(_ context.Context, iq *server.IQ) (server.Payload, error) {

@@ -23,6 +23,7 @@ import (
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/internal/footprint"
+	"rollcall/modules/component"
 	"rollcall/server"
 	"rollcall/storage/sqlite"
 )
@@ -63,8 +64,11 @@ type App struct {
 	closers  []closer // of listeners
 	tcp      []net.Addr
 	http     []net.Addr
-	observed net.Addr
-	profiled net.Addr
+	foreign  []net.Addr // of components
+
+	components *component.Module // nil for none
+	observed   net.Addr
+	profiled   net.Addr
 }
 
 // closer ends one listener and what it accepted.
@@ -133,6 +137,12 @@ func (a *App) startCore(ctx context.Context) error {
 		return err
 	}
 	all := slices.Concat(modules(c, &a.stores), accountModules(c, &a.stores), a.o.Modules)
+	if a.components, err = components(c); err != nil {
+		return err
+	}
+	if a.components != nil {
+		all = append(all, a.components)
+	}
 	if err := a.srv.Start(ctx, all...); err != nil {
 		return err
 	}
@@ -172,6 +182,9 @@ func (a *App) listen() error {
 		if err := a.listenHTTP(l); err != nil {
 			return err
 		}
+	}
+	if err := a.listenComponents(); err != nil {
+		return err
 	}
 	if c.Listen.Metrics != "" {
 		if err := a.serveMetrics(); err != nil {
@@ -232,6 +245,9 @@ func (a *App) listenTCP(l conf.TCPListener) error {
 
 // Addresses are where the listeners are, in the order of the configuration.
 func (a *App) Addresses() (tcp, http []net.Addr) { return slices.Clone(a.tcp), slices.Clone(a.http) }
+
+// ComponentAddresses are where components connect, in the order of the configuration.
+func (a *App) ComponentAddresses() []net.Addr { return slices.Clone(a.foreign) }
 
 // MetricsAddress is where the metrics are, or nil.
 func (a *App) MetricsAddress() net.Addr { return a.observed }

@@ -1,0 +1,94 @@
+package component
+
+import (
+	"rollcall/internal/packed"
+	"rollcall/server"
+)
+
+// What nodes tell each other of a component.
+const (
+	itemAsk    = iota // which are connected to you?
+	itemUp            // it is connected to me
+	itemDown          // it is not any more
+	itemStanza        // a stanza for it
+)
+
+// item encodes what is told of the component.
+func (c *component) item(kind uint64, el []byte) []byte {
+	return append(packed.AppendString(packed.AppendUint(nil, kind), c.Name), el...)
+}
+
+// tellNodes tells every other node.
+func (c *component) tellNodes(kind uint64) {
+	b := c.m.host.NewBatch()
+	defer b.Flush()
+	for _, node := range c.m.host.Nodes() {
+		c.m.host.Tell(b, node, c.item(kind, nil))
+	}
+}
+
+// Joined implements server.Peers.
+func (m *Module) Joined(b *server.Batch, node string) {
+	m.Left(b, node)
+	m.host.Tell(b, node, packed.AppendUint(nil, itemAsk))
+}
+
+// Left implements server.Peers.
+func (m *Module) Left(_ *server.Batch, node string) {
+	for _, c := range m.components {
+		c.notAt(node)
+	}
+}
+
+// notAt forgets that the component is connected to a node.
+func (c *component) notAt(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.there == node {
+		c.there = ""
+	}
+}
+
+// Told implements server.Peers.
+func (m *Module) Told(b *server.Batch, node string, data []byte) {
+	r := packed.NewReader(data)
+	kind := r.Uint()
+	if kind == itemAsk && r.Err() == nil {
+		m.tellConnected(b, node)
+		return
+	}
+	c := m.components[r.String()]
+	el := r.Rest()
+	if err := r.Err(); err != nil || c == nil {
+		// A node with another configuration may have components that this one has not.
+		m.host.Log().Warn("another node tells of an unknown component", "node", node, "err", err)
+		return
+	}
+	switch kind {
+	case itemUp:
+		c.mu.Lock()
+		c.there = node
+		c.mu.Unlock()
+	case itemDown:
+		c.notAt(node)
+	case itemStanza:
+		c.mu.Lock()
+		at := c.at
+		c.mu.Unlock()
+		if at != nil { // otherwise it has just left; itemDown is on its way
+			at.send(el)
+		}
+	}
+}
+
+// tellConnected tells a node which components are connected here.
+func (m *Module) tellConnected(b *server.Batch, node string) {
+	for _, c := range m.components {
+		c.mu.Lock()
+		here := c.at != nil
+		c.mu.Unlock()
+		if here {
+			m.host.Tell(b, node, c.item(itemUp, nil))
+		}
+	}
+}
