@@ -277,22 +277,23 @@ func (s *Session) enter(t *Turn, full jid.JID, answer func() error) (refused sta
 	if refused != "" {
 		return refused
 	}
-	if old != nil {
-		s.srv.replace(old)
-	}
 	since := s.neg.since
 	s.grown()
 	s.phase = bound
 	s.srv.metrics.bound(s.transport.Info().Kind)
-	if s.srv.removals.since(full.Bare(), since) {
+	// The answer is the first that the client gets, whatever others send it by now.
+	err := answer()
+	if old != nil {
+		s.srv.replace(old)
+	}
+	switch {
+	case s.srv.removals.since(full.Bare(), since):
 		s.close(t, Close{Reason: ReasonUserRemoved})
-		return ""
-	}
-	if err := answer(); err != nil {
+	case err != nil:
 		s.close(t, Close{Reason: ReasonInternal, Cause: err})
-		return ""
+	default:
+		s.logBound()
 	}
-	s.logBound()
 	return ""
 }
 

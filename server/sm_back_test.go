@@ -256,3 +256,25 @@ func TestKickWhileWriting(t *testing.T) {
 	<-sent
 	<-kicked
 }
+
+// So it does when somebody writes to it while the session that had the resource ends.
+func TestBoundWhileOtherEnds(t *testing.T) {
+	var host hostOf
+	teller := &module{name: "teller", start: func(h *server.Host) error {
+		h.OnRemoveConnection(0, func(_ context.Context, e *server.RemoveConnection) {
+			if !e.Replaced() {
+				return
+			}
+			b := host.NewBatch()
+			b.Deliver(e.JID, []byte("<message xmlns='jabber:client' from='example.com' to='"+e.JID.String()+"' id='1'/>"))
+			b.Flush()
+		})
+		return nil
+	}}
+	s := servertest.New(t, servertest.Options{Directory: people(), Modules: []server.Module{&host, teller}})
+	call(s, "bob/phone")
+	again := arrive(s, "bob")
+	again.Send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>phone</resource></bind></iq>")
+	again.Expect("<iq type='result' id='b'>...</iq>")
+	again.Expect("<message from='example.com' to='{any}' id='1'/>")
+}
