@@ -64,7 +64,7 @@ func TestStorm(t *testing.T) {
 		if d := time.Since(began); d > 0 {
 			t.Errorf("adding took %s", d)
 		}
-		time.Sleep(settle + time.Second)
+		time.Sleep(settle + store.takes/2) // the first writes are under way
 		if r, ok := w.pending("9999"); !ok || r.At != 9999 {
 			t.Errorf("while it is written: %v, %t", r, ok)
 		}
