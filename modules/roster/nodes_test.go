@@ -211,27 +211,31 @@ func (p *player) act(rnd *rand.Rand, other string) {
 
 var seeds = flag.Uint64("seeds", 4, "runs of TestTwoUsers")
 
-// TestTwoUsers lets two users with clients at two nodes do anything, one after the other
-// and all at once: the two rosters say the same, and every client knows its roster, its
-// version and whom it may see.
+// TestTwoUsers lets two users with two clients each do anything, one after the other and
+// all at once: the two rosters say the same, and every client knows its roster, its
+// version and whom it may see. The clients are at two nodes, or at one where the users
+// also share projects every now and then.
 func TestTwoUsers(t *testing.T) {
 	for seed := range *seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { twoUsers(t, rand.New(rand.NewPCG(seed, 6)), seed%2 == 1) })
+			synctest.Test(t, func(t *testing.T) { twoUsers(t, rand.New(rand.NewPCG(seed, 6)), seed%2 == 1, seed%4 < 2) })
 		})
 	}
 }
 
-func twoUsers(t *testing.T, rnd *rand.Rand, atOnce bool) {
+func twoUsers(t *testing.T, rnd *rand.Rand, atOnce, apart bool) {
 	w := newWorld(t, "a", "b")
 	n, _ := w.nodes(2)
+	if !apart {
+		n[1] = n[0]
+	}
 	players := []*player{join(t, n[0], "a/0"), join(t, n[1], "a/1"), join(t, n[0], "b/0"), join(t, n[1], "b/1")}
 	projects := []string{"p", "q"}
 	other := map[string]string{"a": "b", "b": "a"}
 	for round := range 60 {
 		time.Sleep(time.Millisecond) // no two presences are of the same time
 		switch {
-		case rnd.IntN(10) == 0:
+		case !apart && rnd.IntN(10) == 0:
 			p := projects[rnd.IntN(2)]
 			if rnd.IntN(2) == 0 {
 				w.dir.AddProject(p, p, "a", "b")
