@@ -70,42 +70,52 @@ func TestNodes(t *testing.T) {
 			c.Match("<iq type='set' from='{any}' to='{any}' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'><item jid='bob@example.com' name='B' subscription='to'/></query></iq>", got[1])
 			c.Match("<presence from='{bob}' to='"+c.JID.String()+"'/>", got[2])
 		}
-		// a newcomer learns of contacts at every node
-		third := n[1].Login("alice/third")
-		send(third, "<presence><priority>-1</priority></presence>")
-		if !slices.Contains(froms(third.Drain()), "bob@example.com/b") {
-			t.Error("a newcomer at bob's node does not see bob")
-		}
-		fourth := n[2].Login("alice/fourth")
-		send(fourth, "<presence/>")
-		if !slices.Contains(froms(fourth.Drain()), "bob@example.com/b") {
-			t.Error("a newcomer at a third node does not see bob")
-		}
-		third.Drop()
-		fourth.Drop()
-		synctest.Wait()
-		drainAll(alice, tab, bob)
-		// a probe
-		send(alice, "<presence to='bob@example.com' type='probe'/>")
-		alice.Expect("<presence from='{bob}' to='{alice/a}'/>")
-		// bob moves to another node
-		again := n[0].Login("bob/b")
-		synctest.Wait()
-		send(again, "<presence><show>xa</show></presence>")
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if view := seen(tab.Drain()); view["bob@example.com/b"] != "xa" {
-			t.Errorf("after bob moved: %v", view)
-		}
-		alice.Drain()
-		// the node dies
-		hub.Kill("node0")
-		hub.Expire("node0")
-		synctest.Wait()
-		if view := seen(tab.Drain()); view["bob@example.com/b"] != "gone" {
-			t.Errorf("after bob's node died: %v", view)
-		}
+		newcomers(t, n, alice, tab, bob)
+		moves(t, n[0], hub, tab)
 	})
+}
+
+// newcomers learn of contacts at every node.
+func newcomers(t *testing.T, n []*servertest.Server, alice *servertest.Client, others ...*servertest.Client) {
+	t.Helper()
+	third := n[1].Login("alice/third")
+	send(third, "<presence><priority>-1</priority></presence>")
+	if !slices.Contains(froms(third.Drain()), "bob@example.com/b") {
+		t.Error("a newcomer at bob's node does not see bob")
+	}
+	fourth := n[2].Login("alice/fourth")
+	send(fourth, "<presence/>")
+	if !slices.Contains(froms(fourth.Drain()), "bob@example.com/b") {
+		t.Error("a newcomer at a third node does not see bob")
+	}
+	third.Drop()
+	fourth.Drop()
+	synctest.Wait()
+	alice.Drain()
+	drainAll(others...)
+	// a probe
+	send(alice, "<presence to='bob@example.com' type='probe'/>")
+	alice.Expect("<presence from='{bob}' to='{alice/a}'/>")
+}
+
+// moves has bob's client log in at another node, which then dies.
+func moves(t *testing.T, to *servertest.Server, hub *memory.Hub, tab *servertest.Client) {
+	t.Helper()
+	again := to.Login("bob/b")
+	synctest.Wait()
+	send(again, "<presence><show>xa</show></presence>")
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	if view := seen(tab.Drain()); view["bob@example.com/b"] != "xa" {
+		t.Errorf("after bob moved: %v", view)
+	}
+	// the node dies
+	hub.Kill("node0")
+	hub.Expire("node0")
+	synctest.Wait()
+	if view := seen(tab.Drain()); view["bob@example.com/b"] != "gone" {
+		t.Errorf("after bob's node died: %v", view)
+	}
 }
 
 // froms lists who sent something.
