@@ -143,31 +143,6 @@ type StreamManagement struct {
 	Detached int           `yaml:"detached"` // sessions of one account that wait for their clients
 }
 
-// BOSH holds the session parameters of XEP-0124 section 7.
-type BOSH struct {
-	Wait        time.Duration `yaml:"wait"` // longest that a request is held, whole seconds
-	Inactivity  time.Duration `yaml:"inactivity"`
-	MaxPause    time.Duration `yaml:"max_pause"` // 0 for none
-	Hold        int           `yaml:"hold"`
-	Requests    int           `yaml:"requests"` // in flight; 0 for Hold + 1
-	Polling     time.Duration `yaml:"polling"`
-	Coalesce    time.Duration `yaml:"coalesce"`    // how long a busy session's response waits for more
-	Origins     []string      `yaml:"origins"`     // CORS; "*" for any
-	Compression bool          `yaml:"compression"` // gzip
-	// PrebindKeyFile may be empty: see Config.PrebindKey. Load makes it relative to
-	// the configuration file's folder.
-	PrebindKeyFile string `yaml:"prebind_key_file"`
-}
-
-// WebSocket is what holds for connections of RFC 7395.
-type WebSocket struct {
-	PingInterval time.Duration `yaml:"ping_interval"` // of silence before the server pings; 0 for never
-	PingTimeout  time.Duration `yaml:"ping_timeout"`  // shorter than PingInterval
-	Origins      []string      `yaml:"origins"`       // besides the server's own; "*" for any
-	Compression  bool          `yaml:"compression"`   // permessage-deflate (RFC 7692)
-	SeeOtherURI  string        `yaml:"see_other_uri"` // ws or wss; where every client is sent, empty for nowhere
-}
-
 // Storage chooses a back end for each need.
 type Storage struct {
 	Users    UserStore     `yaml:"users" enum:"sqlite mongo"` // and of projects

@@ -390,13 +390,3 @@ func (s *Session) sendPresenceType(b *Batch, from jid.JID, typ string) {
 	b.buf = AppendPresenceType(b.buf[:0], from, s.jid.Bare(), typ)
 	b.Send(s, b.buf)
 }
-
-// AppendPresenceType appends a presence stanza that has a type and nothing else.
-func AppendPresenceType(dst []byte, from, to jid.JID, typ string) []byte {
-	dst = append(dst, "<presence xmlns='"+ns.Client+"'"...)
-	dst = appendAddress(dst, " from='", from)
-	dst = appendAddress(dst, " to='", to)
-	dst = append(dst, " type='"...)
-	dst = append(dst, typ...)
-	return append(dst, "'/>"...)
-}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"rollcall/internal/jid"
+	"rollcall/internal/ns"
 	"rollcall/internal/packed"
 )
 
@@ -34,4 +35,14 @@ func UnpackPresence(r *packed.Reader) (*Presence, error) {
 	var err error
 	p.JID, err = jid.Parse(address)
 	return p, err
+}
+
+// AppendPresenceType appends a presence stanza that has a type and nothing else.
+func AppendPresenceType(dst []byte, from, to jid.JID, typ string) []byte {
+	dst = append(dst, "<presence xmlns='"+ns.Client+"'"...)
+	dst = appendAddress(dst, " from='", from)
+	dst = appendAddress(dst, " to='", to)
+	dst = append(dst, " type='"...)
+	dst = append(dst, typ...)
+	return append(dst, "'/>"...)
 }

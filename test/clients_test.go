@@ -16,6 +16,8 @@ import (
 	"rollcall/cmd/rollcall/app"
 	"rollcall/cmd/rollcall/demo"
 	"rollcall/conf"
+	"rollcall/internal/auth"
+	"rollcall/storage"
 )
 
 // The server's times in these tests: long enough for a busy machine, short
@@ -78,6 +80,29 @@ func TestSlixmpp(t *testing.T) {
 	}
 	run(t, "slixmpp", python, "run.py", "--port", port(t, tcp[0]), "--tls-port", port(t, tcp[1]),
 		"--grace", seconds(clientGrace))
+}
+
+// TestSlixmppAccounts is slixmpp with its plugins for accounts, and as a component.
+func TestSlixmppAccounts(t *testing.T) {
+	a := startForClients(t, func(c *conf.Config) {
+		c.Modules.Commands.Admins = []string{"boss@localhost"}
+		c.Modules.Register.Enabled = true
+		c.Auth.Anonymous.Hosts = []string{"localhost"}
+		c.Listen.Components = []conf.ComponentListener{{Address: "127.0.0.1:0", Name: "echo.localhost", Secret: "0123456789"}}
+	})
+	credentials, err := auth.NewCredentials("secret", auth.MinIterations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Store().AddUser(t.Context(), storage.UserRecord{User: storage.User{ID: "boss"}, Credentials: &credentials}); err != nil {
+		t.Fatal(err)
+	}
+	tcp, _ := a.Addresses()
+	python, err := filepath.Abs("slixmpp/.venv/bin/python")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "slixmpp", python, "accounts.py", "--port", port(t, tcp[0]), "--component-port", port(t, a.ComponentAddresses()[0]))
 }
 
 // TestStrophe is strophe.js over BOSH in Chromium.

@@ -1,6 +1,6 @@
 // Package private keeps what clients store for themselves (XEP-0049), each element under
 // its namespace and name. It is bounded, nobody else can read it, and it goes with the
-// user.
+// user. Who logs in at several virtual hosts finds the same at each.
 package private
 
 import (
@@ -27,12 +27,16 @@ const storeTime = 10 * time.Second
 // Options are what a Module is made of.
 type Options struct {
 	Documents storage.Documents
+	Owners    storage.Owners
 	// Limit bounds what is kept about one user, by other modules as well.
 	Limit storage.DocumentLimit
 }
 
 // Module implements server.Module.
-type Module struct{ o Options }
+type Module struct {
+	o    Options
+	host *server.Host
+}
 
 var _ server.Module = (*Module)(nil)
 
@@ -44,6 +48,12 @@ func (m *Module) Name() string { return "private" }
 
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
+	m.host = h
+	h.OnDirectoryChange(0, func(ctx context.Context, e *server.DirectoryChange) {
+		if e.Kind == storage.UserRemoved {
+			m.removeUser(ctx, e.User)
+		}
+	})
 	h.Declare(server.Protocol{
 		Number: "XEP-0049", Title: "Private XML Storage", Version: "1.2", Features: []string{ns.Private},
 		Notes: "reserved namespaces are permitted",
@@ -151,4 +161,18 @@ func failure(err error) error {
 		return stanza.Error{Condition: stanza.ResourceConstraint, Type: stanza.Wait}
 	}
 	return err
+}
+
+// removeUser forgets what is kept for a user who is gone, as stores do not that read users
+// elsewhere.
+func (m *Module) removeUser(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	there, err := m.o.Owners.UserExists(ctx, id)
+	if err == nil && !there {
+		err = m.o.Documents.RemoveDocuments(ctx, id)
+	}
+	if err != nil {
+		m.host.Log().Error("what a user owned may stay", "user", id, "err", err)
+	}
 }

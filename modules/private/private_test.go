@@ -21,10 +21,10 @@ func ask(c *servertest.Client, typ, inner string) string {
 
 func start(t *testing.T, limit storage.DocumentLimit) (*servertest.Client, *servertest.Documents) {
 	t.Helper()
-	docs := servertest.NewDocuments()
+	docs, dir := servertest.NewDocuments(), servertest.NewDirectory().AddUser("alice", "")
 	return servertest.New(t, servertest.Options{
-		Directory: servertest.NewDirectory().AddUser("alice", ""),
-		Modules:   []server.Module{private.New(private.Options{Documents: docs, Limit: limit})},
+		Directory: dir,
+		Modules:   []server.Module{private.New(private.Options{Documents: docs, Owners: dir, Limit: limit})},
 	}).Login("alice/web"), docs
 }
 
@@ -71,5 +71,24 @@ func TestTrouble(t *testing.T) {
 				t.Errorf("%s: %s, want %s", typ, got, tt.want)
 			}
 		}
+	}
+}
+
+// TestRemoved: what a user kept goes with the user, and only then.
+func TestRemoved(t *testing.T) {
+	docs, dir := servertest.NewDocuments(), servertest.NewDirectory().AddUser("alice", "").AddUser("bob", "")
+	s := servertest.New(t, servertest.Options{
+		Directory: dir, Modules: []server.Module{private.New(private.Options{Documents: docs, Owners: dir})},
+	})
+	for _, user := range []string{"alice", "bob"} {
+		if got := ask(s.Login(user+"/web"), "set", "<a xmlns='urn:a'>1</a>"); got != "result" {
+			t.Fatal(got)
+		}
+	}
+	dir.RemoveUser("alice")
+	dir.Tell(storage.Change{Kind: storage.UserRemoved, User: "bob"}) // who may log in again
+	kept := ""
+	if err := docs.EachDocument(t.Context(), "private a urn:a", func(user string, _ []byte) { kept += user }); err != nil || kept != "bob" {
+		t.Errorf("of %s something is kept, %v", kept, err)
 	}
 }

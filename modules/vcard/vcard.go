@@ -1,6 +1,6 @@
 // Package vcard keeps what users tell about themselves (XEP-0054). Everybody with an
 // account at this server may read it, as the specification has it; anonymous users may
-// not. It is bounded, and goes with the user.
+// not. It is bounded, goes with the user, and is the same at every virtual host.
 package vcard
 
 import (
@@ -25,11 +25,15 @@ const storeTime = 10 * time.Second
 // Options are what a Module is made of.
 type Options struct {
 	Documents storage.Documents
+	Owners    storage.Owners
 	Bytes     int // of a card, encoded
 }
 
 // Module implements server.Module.
-type Module struct{ o Options }
+type Module struct {
+	o    Options
+	host *server.Host
+}
 
 var _ server.Module = (*Module)(nil)
 
@@ -41,6 +45,12 @@ func (m *Module) Name() string { return "vcard" }
 
 // Start implements server.Module.
 func (m *Module) Start(h *server.Host) error {
+	m.host = h
+	h.OnDirectoryChange(0, func(ctx context.Context, e *server.DirectoryChange) {
+		if e.Kind == storage.UserRemoved {
+			m.removeUser(ctx, e.User)
+		}
+	})
 	h.Declare(server.Protocol{
 		Number: "XEP-0054", Title: "vcard-temp", Version: "1.3.0", Features: []string{ns.VCard},
 		Notes: "of users; readable by everybody with an account",
@@ -109,4 +119,18 @@ func failure(err error) error {
 		return stanza.Error{Condition: stanza.ResourceConstraint, Type: stanza.Wait}
 	}
 	return err
+}
+
+// removeUser forgets the vCard of a user who is gone, as stores do not that read users
+// elsewhere.
+func (m *Module) removeUser(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	there, err := m.o.Owners.UserExists(ctx, id)
+	if err == nil && !there {
+		err = m.o.Documents.PutDocument(ctx, id, key, nil, storage.DocumentLimit{})
+	}
+	if err != nil {
+		m.host.Log().Error("what a user owned may stay", "user", id, "err", err)
+	}
 }

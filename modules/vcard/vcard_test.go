@@ -21,10 +21,10 @@ func ask(c *servertest.Client, typ, to, inner string) string {
 
 func start(t *testing.T) (*servertest.Server, *servertest.Documents) {
 	t.Helper()
-	docs := servertest.NewDocuments()
+	docs, dir := servertest.NewDocuments(), servertest.NewDirectory().AddUser("alice", "").AddUser("bob", "")
 	return servertest.New(t, servertest.Options{
-		Directory: servertest.NewDirectory().AddUser("alice", "").AddUser("bob", ""),
-		Modules:   []server.Module{vcard.New(vcard.Options{Documents: docs, Bytes: 200})},
+		Directory: dir,
+		Modules:   []server.Module{vcard.New(vcard.Options{Documents: docs, Owners: dir, Bytes: 200})},
 	}), docs
 }
 
@@ -58,5 +58,17 @@ func TestTrouble(t *testing.T) {
 				t.Errorf("%v: %s, want %s", tt.err, got, tt.want)
 			}
 		}
+	}
+}
+
+// TestRemoved: a card goes with the user.
+func TestRemoved(t *testing.T) {
+	s, docs := start(t)
+	if got := ask(s.Login("alice/web"), "set", "", "<FN>Alice</FN>"); got != "result" {
+		t.Fatal(got)
+	}
+	s.Directory.RemoveUser("alice")
+	if data, err := docs.Document(t.Context(), "alice", "vcard"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("%s, %v", data, err)
 	}
 }

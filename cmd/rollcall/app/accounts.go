@@ -1,8 +1,6 @@
 package app
 
 import (
-	"strings"
-
 	"rollcall/conf"
 	"rollcall/internal/auth"
 	"rollcall/internal/jid"
@@ -41,10 +39,10 @@ func accountModules(c *conf.Config, s *stores) []server.Module {
 	}
 	if m := c.Modules.Private; m.Enabled {
 		limit := storage.DocumentLimit{Documents: m.Documents, Bytes: int64(m.Bytes)}
-		list = append(list, private.New(private.Options{Documents: s.documents, Limit: limit}))
+		list = append(list, private.New(private.Options{Documents: s.documents, Owners: s.owners, Limit: limit}))
 	}
 	if m := c.Modules.VCard; m.Enabled {
-		list = append(list, vcard.New(vcard.Options{Documents: s.documents, Bytes: int(m.Bytes)}))
+		list = append(list, vcard.New(vcard.Options{Documents: s.documents, Owners: s.owners, Bytes: int(m.Bytes)}))
 	}
 	return list
 }
@@ -57,10 +55,4 @@ func admins(texts []string) (list []jid.JID) {
 		}
 	}
 	return list
-}
-
-// isGuest reports whether a bare address is an anonymous user's.
-func isGuest(bare string) bool {
-	local, _, ok := strings.Cut(bare, "@")
-	return ok && auth.IsAnonymous(local)
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 
 	"rollcall/internal/auth"
 	"rollcall/storage"
@@ -23,7 +24,7 @@ type guestSpool struct{ storage.Spool }
 func (s guestSpool) Keep(ctx context.Context, limit storage.KeepLimit, list ...storage.Kept) (refused []string, err error) {
 	var rest []storage.Kept
 	for _, k := range list {
-		if auth.IsAnonymous(k.User) {
+		if isGuest(k.User) {
 			refused = append(refused, k.ID)
 		} else {
 			rest = append(rest, k)
@@ -42,7 +43,7 @@ type guestRosters struct{ storage.Rosters }
 // ChangeRosterItem implements storage.Rosters.
 func (s guestRosters) ChangeRosterItem(ctx context.Context, user, contact string, limit int,
 	f func(storage.RosterItem) (storage.RosterItem, bool)) (storage.RosterItem, error) {
-	if !auth.IsAnonymous(user) && !isGuest(contact) {
+	if !isGuest(user) && !isGuest(contact) {
 		return s.Rosters.ChangeRosterItem(ctx, user, contact, limit, f)
 	}
 	item, keep := f(storage.RosterItem{Contact: contact})
@@ -57,8 +58,14 @@ type guestDocuments struct{ storage.Documents }
 
 // PutDocument implements storage.Documents.
 func (s guestDocuments) PutDocument(ctx context.Context, user, key string, data []byte, limit storage.DocumentLimit) error {
-	if auth.IsAnonymous(user) && len(data) > 0 {
+	if isGuest(user) && len(data) > 0 {
 		return storage.ErrFull
 	}
 	return s.Documents.PutDocument(ctx, user, key, data, limit)
+}
+
+// isGuest reports whether a user id, or a bare address, is an anonymous user's.
+func isGuest(user string) bool {
+	local, _, _ := strings.Cut(user, "@")
+	return auth.IsAnonymous(local)
 }

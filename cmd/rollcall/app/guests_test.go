@@ -56,7 +56,7 @@ func TestGuestsOwnNothing(t *testing.T) {
 	for _, tt := range []struct {
 		user, data string
 		want       error
-	}{{"alice", "x", nil}, {guest, "x", storage.ErrFull}, {guest, "", nil}} {
+	}{{"alice", "x", nil}, {guest, "x", storage.ErrFull}, {guest + "@other.example", "x", storage.ErrFull}, {guest, "", nil}} {
 		if err := s.documents.PutDocument(ctx, tt.user, "key", []byte(tt.data), storage.DocumentLimit{}); !errors.Is(err, tt.want) {
 			t.Errorf("%s puts %q: %v", tt.user, tt.data, err)
 		}

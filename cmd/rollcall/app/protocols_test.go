@@ -35,6 +35,7 @@ func everything(c *conf.Config) {
 		modules.Field(i).FieldByName("Enabled").SetBool(true)
 	}
 	c.Listen.TCP = []conf.TCPListener{{Address: "127.0.0.1:0", TLS: conf.TLSStartTLS, PlainWithoutTLS: true, LegacyAuth: true}}
+	c.Listen.Components = []conf.ComponentListener{{Address: "127.0.0.1:0", Name: "echo.localhost", Secret: "0123456789"}}
 }
 
 // docs/protocols.md says what the modules declare.
