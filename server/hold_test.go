@@ -79,6 +79,22 @@ func TestHoldIsBounded(t *testing.T) {
 	}
 }
 
+// The answer to a client that asks what was handled is no reason to wake it.
+func TestAcknowledgementHolds(t *testing.T) {
+	s := servertest.New(t, servertest.Options{Directory: people(), Modules: []server.Module{holder()}})
+	alice, bob := s.Login("alice/web"), call(s, "bob/phone")
+	bob.Send("<inactive xmlns='test'/>")
+	alice.Send(directed(bob.JID, "1"))
+	bob.Send("<r " + sm + "/>")
+	bob.Expect("<a " + sm + " h='1'/>")
+	bob.ExpectNothing()
+	alice.Send(directed(bob.JID, "2"))
+	bob.Send("<active xmlns='test'/>")
+	bob.Expect(told("2"))
+	bob.Expect("<r " + sm + "/>")
+	bob.ExpectNothing()
+}
+
 // A stream that is resumed holds nothing, and what was held waits for it.
 func TestHoldEndsWithTheConnection(t *testing.T) {
 	s := servertest.New(t, servertest.Options{Directory: people(), Modules: []server.Module{holder()}})

@@ -159,7 +159,7 @@ func (m *managed) write(el []byte, from jid.JID, d *delivery) error {
 			return nil
 		}
 		return m.release()
-	case m.tail.count > 0:
+	case m.tail.count > 0 && isStanza(el):
 		full = m.release()
 	}
 	if !m.acks || !isStanza(el) {
