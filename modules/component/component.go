@@ -135,7 +135,9 @@ func (a *Acceptor) take(nc net.Conn) {
 	c := &conn{a: a}
 	c.scan.Reset()
 	c.link.Init(a.pool, nc, c)
+	c.mu.Lock() // the clock does not find a connection without its timer
 	c.timer = time.AfterFunc(a.m.o.HandshakeTime, c.tooLate)
+	c.mu.Unlock()
 	c.link.Start(nil)
 }
 
