@@ -27,6 +27,8 @@ func TestKilled(t *testing.T) {
 		// The connection is cut, and the session waits.
 		"detached": func(t *testing.T, p *process) *person {
 			bob := visit(t, p, "bob@localhost/phone", false)
+			bob.deaf()
+			<-bob.ended
 			if err := bob.Drop(); err != nil {
 				t.Error(err)
 			}
@@ -123,6 +125,9 @@ type person struct {
 	settled int   // how many of bodies the server knows to be acknowledged
 	handled int   // of the client's stanzas, as the server says
 	pings   int   // answered since the last message
+	// listening ends with deaf, and then reading does.
+	listening context.Context
+	deaf      context.CancelFunc
 }
 
 // visit logs somebody in who is available from then on.
@@ -136,7 +141,8 @@ func visit(t *testing.T, p *process, address string, silent bool) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &person{Client: client, t: t, silent: silent, ended: make(chan struct{}), change: make(chan struct{}, 1)}
+	listening, deaf := context.WithCancel(t.Context())
+	x := &person{Client: client, t: t, silent: silent, listening: listening, deaf: deaf, ended: make(chan struct{}), change: make(chan struct{}, 1)}
 	if err := x.Send("<enable xmlns='urn:xmpp:sm:3' resume='true'/><presence/>"); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +170,7 @@ func (x *person) pour(to, name string) {
 func (x *person) read() {
 	defer close(x.ended)
 	for {
-		el, err := x.Receive(context.Background())
+		el, err := x.Receive(x.listening)
 		if err != nil {
 			return
 		}

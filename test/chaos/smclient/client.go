@@ -117,17 +117,6 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-// Cut cuts the connection, if there is one.
-func (c *Client) Cut() {
-	c.mu.Lock()
-	conn := c.conn
-	c.mu.Unlock()
-	if conn != nil {
-		// It may be over already.
-		_ = conn.Drop()
-	}
-}
-
 // errServer says that the server did what it must not.
 var errServer = errors.New("smclient")
 
