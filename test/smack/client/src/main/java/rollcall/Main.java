@@ -22,6 +22,7 @@ public final class Main {
 			basics.messages();
 			basics.queries();
 			basics.quit();
+			new Mobile(options, checks).all();
 			new Resumption(options, checks).all();
 		}
 		System.exit(checks.finish());

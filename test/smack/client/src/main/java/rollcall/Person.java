@@ -10,6 +10,7 @@ import org.jivesoftware.smack.SmackException;
 import org.jivesoftware.smack.XMPPConnection;
 import org.jivesoftware.smack.XMPPException;
 import org.jivesoftware.smack.chat2.ChatManager;
+import org.jivesoftware.smack.filter.MessageTypeFilter;
 import org.jivesoftware.smack.filter.MessageWithBodiesFilter;
 import org.jivesoftware.smack.packet.Message;
 import org.jivesoftware.smack.packet.Presence;
@@ -26,6 +27,8 @@ import org.jxmpp.jid.Jid;
 
 /** Somebody with Smack, as an app on a phone uses it. */
 final class Person {
+	private static final String RESOURCE = "smack";
+
 	final EntityBareJid address;
 	final XMPPTCPConnection connection;
 	final Roster roster;
@@ -34,6 +37,11 @@ final class Person {
 	/** Connects to a port of this machine; not logged in yet. */
 	Person(Options options, String name, int port, String password, String mechanism)
 			throws IOException, KeyManagementException, NoSuchAlgorithmException {
+		this(options, name, RESOURCE, port, password, mechanism);
+	}
+
+	private Person(Options options, String name, String resource, int port, String password, String mechanism)
+			throws IOException, KeyManagementException, NoSuchAlgorithmException {
 		address = options.address(name);
 		events = new Events(name);
 		XMPPTCPConnectionConfiguration.Builder builder = XMPPTCPConnectionConfiguration.builder()
@@ -41,7 +49,7 @@ final class Person {
 			.setHostAddress(options.server().getAddress())
 			.setPort(port)
 			.setUsernameAndPassword(name, password)
-			.setResource("smack")
+			.setResource(resource)
 			.setSendPresence(false)
 			.setSecurityMode(SecurityMode.required);
 		if (mechanism != null) {
@@ -58,6 +66,8 @@ final class Person {
 		roster.addPresenceEventListener(new Others());
 		ChatManager.getInstanceFor(connection)
 			.addIncomingListener((from, message, chat) -> hear(from.toString(), message));
+		connection.addAsyncStanzaListener(stanza -> events.add("refused", stanza.getFrom().asBareJid().toString(), stanza.getError().getCondition().toString()),
+			MessageTypeFilter.ERROR);
 		// They are called when a stanza has been written, wherever it is then.
 		connection.addStanzaSendingListener(stanza -> events.add("sent", stanza.getTo().asBareJid().toString(), ((Message) stanza).getBody()),
 			MessageWithBodiesFilter.INSTANCE);
@@ -65,6 +75,11 @@ final class Person {
 
 	Person(Options options, String name) throws IOException, KeyManagementException, NoSuchAlgorithmException {
 		this(options, name, options.server().getPort(), options.password(), null);
+	}
+
+	/** Somebody's other device. */
+	Person(Options options, String name, String resource) throws IOException, KeyManagementException, NoSuchAlgorithmException {
+		this(options, name, resource, options.server().getPort(), options.password(), null);
 	}
 
 	/** Logs in, or goes on with the session when the connection broke. */
