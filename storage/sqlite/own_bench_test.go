@@ -57,7 +57,8 @@ func BenchmarkKeep(b *testing.B) {
 	}
 }
 
-// BenchmarkWaiting reads a page of 20 messages of a user who has 1000.
+// BenchmarkWaiting reads a page of 20 messages of a user who has 1000, and of one who has
+// none, as nearly everybody at login.
 func BenchmarkWaiting(b *testing.B) {
 	s := open(b, sqlite.Options{Path: newFile(b)})
 	var list []storage.Kept
@@ -71,6 +72,15 @@ func BenchmarkWaiting(b *testing.B) {
 		for b.Loop() {
 			page, err := s.Waiting(b.Context(), "ann", "000500", 20)
 			if err != nil || len(page) != 20 {
+				b.Fatal(len(page), err)
+			}
+		}
+	})
+	b.Run("call=Waiting/none", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			page, err := s.Waiting(b.Context(), "bob", "", 20)
+			if err != nil || len(page) != 0 {
 				b.Fatal(len(page), err)
 			}
 		}

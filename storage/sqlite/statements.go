@@ -26,7 +26,7 @@ const (
 
 	queryLastChange   = `SELECT coalesce(max(seq), 0) FROM changes`
 	queryOldestChange = `SELECT coalesce(min(seq), 0) FROM changes`
-	queryChanges      = `SELECT seq, kind, user, project FROM changes WHERE seq > ? ORDER BY seq LIMIT ?`
+	queryChanges      = `SELECT seq, kind, user, project FROM changes WHERE seq > ? ORDER BY seq LIMIT ? + 0` // see queryWaiting
 
 	// How many users lack the keys for a mechanism.
 	queryLacking = `SELECT count(*) FROM users
