@@ -174,7 +174,8 @@ func (h *Host) Feature(scopes Scope, name string) {
 	h.undo = append(h.undo, h.srv.features.add(scopes, name))
 }
 
-// Features lists the features of one scope in order.
+// Features lists the features of one scope in order. The list is the caller's to read, not
+// to change: every login asks for it.
 func (h *Host) Features(scope Scope) []string { return h.srv.features.of(scope) }
 
 // Serve makes the module answer for a host of its own. It fails when the name is

@@ -53,6 +53,7 @@ func (t *iqTable) clone() map[iqKey]iqEntry {
 type featureTable struct {
 	mu    sync.RWMutex
 	count map[featureKey]int
+	lists map[Scope][]string // of count, in order; a list never changes
 }
 
 type featureKey struct {
@@ -65,11 +66,12 @@ func (t *featureTable) add(scopes Scope, name string) (remove func()) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.count == nil {
-			t.count = make(map[featureKey]int)
+			t.count, t.lists = make(map[featureKey]int), make(map[Scope][]string)
 		}
 		for _, scope := range []Scope{ToServer, ToSelf, ToOther} {
 			if scopes&scope != 0 {
 				t.count[featureKey{scope, name}] += by
+				t.lists[scope] = t.list(scope)
 			}
 		}
 	}
@@ -77,10 +79,7 @@ func (t *featureTable) add(scopes Scope, name string) (remove func()) {
 	return func() { change(-1) }
 }
 
-func (t *featureTable) of(scope Scope) []string {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var names []string
+func (t *featureTable) list(scope Scope) (names []string) {
 	for k, n := range t.count {
 		if k.scope == scope && n > 0 {
 			names = append(names, k.name)
@@ -88,4 +87,10 @@ func (t *featureTable) of(scope Scope) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+func (t *featureTable) of(scope Scope) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.lists[scope]
 }
