@@ -3,6 +3,7 @@ package last
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -149,7 +150,8 @@ func (w *writer) write(ctx context.Context) {
 	}
 }
 
-// put writes one record, unless its user is gone by now.
+// put writes one record, unless its user is gone by now. It forgets one that the store
+// will never take.
 func (w *writer) put(ctx context.Context, key string) error {
 	w.mu.Lock()
 	r, ok := w.writing[key]
@@ -161,7 +163,13 @@ func (w *writer) put(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.documents.PutDocument(ctx, key, documentKey, data, storage.DocumentLimit{}); err != nil {
+	err = w.documents.PutDocument(ctx, key, documentKey, data, storage.DocumentLimit{})
+	switch {
+	case errors.Is(err, storage.ErrFull): // nothing is kept of who has no account, now or later
+	case errors.Is(err, storage.ErrInvalid):
+		w.lost.Inc()
+		w.log.Error("the end of a user's last connection cannot be stored", "user", key, "err", err)
+	case err != nil:
 		return err
 	}
 	w.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -132,6 +133,54 @@ func TestReplacedAndDropped(t *testing.T) {
 		}
 		if err := w.stop(t.Context()); err != nil || store.puts.Load() != 2 {
 			t.Errorf("%v; %d writes", err, store.puts.Load())
+		}
+	})
+}
+
+// refusing is a store that keeps nothing of some.
+type refusing struct {
+	storage.Documents
+	mu    sync.Mutex
+	why   map[string]error
+	tries map[string]int
+}
+
+func (s *refusing) PutDocument(_ context.Context, user, _ string, _ []byte, _ storage.DocumentLimit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries[user]++
+	return s.why[user]
+}
+
+// What never fits, as with users who have no account, is not tried again, and takes
+// nobody's place.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lost := counter()
+		store := &refusing{tries: make(map[string]int), why: map[string]error{
+			"guest": fmt.Errorf("%w: no account", storage.ErrFull), "long": storage.ErrInvalid, "later": storage.ErrUnavailable,
+		}}
+		w := newWriter(store, slog.New(slog.DiscardHandler), lost)
+		for _, key := range []string{"guest", "long", "later", "alice"} {
+			w.add(key, record{At: 1})
+		}
+		time.Sleep(5*settle + settle/2)
+		for key, want := range map[string]struct {
+			tries   int
+			pending bool
+		}{"guest": {1, false}, "long": {1, false}, "later": {5, true}, "alice": {1, false}} {
+			store.mu.Lock()
+			tries := store.tries[key]
+			store.mu.Unlock()
+			if _, pending := w.pending(key); tries != want.tries || pending != want.pending {
+				t.Errorf("%s: tried %d times, pending: %t; want %v", key, tries, pending, want)
+			}
+		}
+		if err := w.stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := value(t, lost); got != 2 {
+			t.Errorf("%v lost", got) // "long", and "later" at the end
 		}
 	})
 }
