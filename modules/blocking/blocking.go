@@ -333,7 +333,11 @@ func (m *Module) store(ctx context.Context, user jid.JID, list []jid.JID) error 
 		}
 	}
 	// What one user may have of all kinds is not this module's to say: fits bounds it.
-	return m.o.Documents.PutDocument(ctx, m.key(user), documentKey, data, storage.DocumentLimit{})
+	err := m.o.Documents.PutDocument(ctx, m.key(user), documentKey, data, storage.DocumentLimit{})
+	if errors.Is(err, storage.ErrFull) {
+		return server.Error(stanza.PolicyViolation, "nothing is kept for you")
+	}
+	return err
 }
 
 // key is what a user is called in the store: one serves all virtual hosts, and the first

@@ -304,6 +304,11 @@ func TestStoreFails(t *testing.T) {
 	}
 	nothing(t, alice, bob)
 	listed(t, alice)
+	docs.Fail(storage.ErrFull) // as for anonymous users
+	got = alice.Ask("set", "", items("block", "bob@example.com"))
+	if got.FindElement("./error/policy-violation") == nil {
+		t.Error("no policy-violation where there is no room")
+	}
 	docs.Fail(nil)
 	set(t, alice, "block", "bob@example.com")
 	listed(t, alice, "bob@example.com")
