@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -36,7 +37,7 @@ type Accounts interface {
 	RemoveUser(ctx context.Context, userID string) error
 }
 
-// Options are what a Module is made of; all are needed.
+// Options are what a Module is made of; all but Reserved are needed.
 type Options struct {
 	Accounts Accounts
 	// Credentials makes what the store keeps of a password, or returns an error that
@@ -45,6 +46,9 @@ type Options struct {
 	// PerAddress bounds the accounts made in an hour from one address, and how often in
 	// an hour a user changes the password; Total bounds both for all together.
 	PerAddress, Total int
+	// Reserved are the canonical names that nobody can register, as of administrators
+	// whose account is not there.
+	Reserved []string
 }
 
 // Module implements server.Module.
@@ -180,6 +184,9 @@ func (m *Module) add(ctx context.Context, s *server.Session, f fields) error {
 	c, err := m.credentials(f.password)
 	if err != nil {
 		return err
+	}
+	if slices.Contains(m.o.Reserved, j.Local()) {
+		return failure(storage.ErrExists) // as if it was there
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()

@@ -47,7 +47,9 @@ func start(t *testing.T, a *accounts) *servertest.Server {
 	t.Helper()
 	return servertest.New(t, servertest.Options{
 		Directory: servertest.NewDirectory().AddUser("alice", ""), Anonymous: 1,
-		Modules: []server.Module{register.New(register.Options{Accounts: a, Credentials: plain, PerAddress: 3, Total: 5})},
+		Modules: []server.Module{register.New(register.Options{
+			Accounts: a, Credentials: plain, PerAddress: 3, Total: 5, Reserved: []string{"boss"},
+		})},
 	})
 }
 
@@ -76,6 +78,7 @@ func TestRegister(t *testing.T) {
 		{"long user name", name(long[:257]) + password, nil, "not-acceptable", ""},
 		{"no user name at all", name("b/b") + password, nil, "jid-malformed", ""},
 		{"like a guest", name("anonymous-abcdefghijklmnopqrstuvwxyz") + password, nil, "not-acceptable", ""},
+		{"an administrator", name("BOSS") + password, nil, "conflict", ""}, // whose account nobody has made yet
 		{"long password", name("bob") + "<password>" + long + "</password>", nil, "not-acceptable", ""},
 		{"forbidden password", name("bob") + "<password>&#9;</password>", nil, "not-acceptable", ""},
 		{"long name", name("bob") + password + "<name>" + long + long + "</name>", nil, "not-acceptable", ""},

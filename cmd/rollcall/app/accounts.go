@@ -33,8 +33,13 @@ func accountModules(c *conf.Config, s *stores) []server.Module {
 		list = append(list, commands.New(o))
 	}
 	if m := c.Modules.Register; m.Enabled && s.sqlite != nil {
+		// Whoever has an administrator's name is one: accounts are the same at every host.
+		var names []string
+		for _, j := range admins(c.Modules.Commands.Admins) {
+			names = append(names, j.Local())
+		}
 		list = append(list, register.New(register.Options{
-			Accounts: s.sqlite, Credentials: credentials, PerAddress: m.PerAddress, Total: m.Total,
+			Accounts: s.sqlite, Credentials: credentials, PerAddress: m.PerAddress, Total: m.Total, Reserved: names,
 		}))
 	}
 	if m := c.Modules.Private; m.Enabled {
