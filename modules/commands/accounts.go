@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"rollcall/internal/auth"
 	"rollcall/internal/ns"
 	"rollcall/storage"
 )
@@ -57,6 +58,9 @@ func addUser(ctx context.Context, m *Module, x *execution) (answer, error) {
 	account, err := x.values.addresses("accountjid", x.host, false)
 	if err != nil {
 		return answer{}, err
+	}
+	if auth.IsAnonymous(account[0].Local()) {
+		return answer{}, badPayload("nobody may be called so")
 	}
 	name := strings.TrimSpace(x.values.text("given_name") + " " + x.values.text("surname"))
 	if len(name) > storage.MaxName || !utf8.ValidString(name) {

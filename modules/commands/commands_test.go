@@ -131,6 +131,7 @@ func TestForms(t *testing.T) {
 		{"long name", "add-user", submit("accountjid", "carol@example.com", "password", "p", "surname", strings.Repeat(long, 2)), nil, "bad-request bad-payload", ""},
 		{"elsewhere", "add-user", submit("accountjid", "carol@example.net", "password", "p"), nil, "bad-request bad-payload", ""},
 		{"full address", "add-user", submit("accountjid", "carol@example.com/web", "password", "p"), nil, "bad-request bad-payload", ""},
+		{"like a guest", "add-user", submit("accountjid", "anonymous-abcdefghijklmnopqrstuvwxyz@example.com", "password", "p"), nil, "bad-request bad-payload", ""},
 		{"no account", "add-user", submit("accountjid", "example.com", "password", "p"), nil, "bad-request bad-payload", ""},
 		{"no address", "add-user", submit("accountjid", "a b@", "password", "p"), nil, "bad-request bad-payload", ""},
 		{"store is away", "add-user", submit("accountjid", "carol@example.com", "password", "p"), storage.ErrUnavailable, "resource-constraint", `add carol "" p`},

@@ -128,11 +128,11 @@ func (m *Module) carryOut(ctx context.Context, c *command, x *execution, id stri
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	a, err := c.run(ctx, m, x)
+	if !c.anybody {
+		m.log(c, x, err)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if !c.anybody {
-		m.host.Log().Info("command", "node", c.node, "by", x.by.String(), "host", x.host, "about", x.values.about())
 	}
 	reply := c.reply(id, "completed")
 	if a.result != nil {
@@ -147,6 +147,15 @@ func (m *Module) carryOut(ctx context.Context, c *command, x *execution, id stri
 		note.SetText(a.note)
 	}
 	return server.Tree{Element: reply}, nil
+}
+
+// log notes what was done, also where some of it failed.
+func (m *Module) log(c *command, x *execution, err error) {
+	attrs := []any{"node", c.node, "by", x.by.String(), "host", x.host, "about", x.values.about()}
+	if err != nil {
+		attrs = append(attrs, "err", err)
+	}
+	m.host.Log().Info("command", attrs...)
 }
 
 func (c *command) reply(id, status string) *etree.Element {
