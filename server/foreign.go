@@ -47,8 +47,13 @@ func (st *Stanza) goOut(f Foreign) {
 	b := st.Batch
 	b.buf = st.Append(b.buf[:0], st.From, st.To)
 	if !f.Receive(b, b.buf) {
-		st.Reply(Error(stanza.ServiceUnavailable, "the component is not connected"))
+		st.Reply(notConnected())
 	}
+}
+
+// notConnected is what senders are told of a Foreign that is not there.
+func notConnected() stanza.Error {
+	return Error(stanza.ServiceUnavailable, "the component is not connected")
 }
 
 // foreign returns the Foreign of an address, or nil.

@@ -266,7 +266,10 @@ func (s *Session) directPresence(st *Stanza, p *Presence) {
 	} else if rare := s.rare.Load(); rare != nil {
 		delete(rare.directed, st.To)
 	}
-	s.srv.tell(st.Batch, p, st.To)
+	if !s.srv.tell(st.Batch, p, st.To) && p.Available {
+		delete(s.scarce().directed, st.To)
+		st.Reply(notConnected())
+	}
 }
 
 // tellDirected takes back what directed presence said. toldOwn says that the
@@ -297,15 +300,16 @@ func (srv *Server) knowsOwn(full jid.JID) bool {
 	return !ok || r.available
 }
 
-// tell delivers a presence to a user's address, wherever it is connected.
-func (srv *Server) tell(b *Batch, p *Presence, to jid.JID) {
+// tell delivers a presence to a user's address, wherever it is connected. False says that
+// it is one of a Foreign that is not there.
+func (srv *Server) tell(b *Batch, p *Presence, to jid.JID) bool {
 	if f := srv.foreign(to); f != nil {
 		b.buf = p.AppendTo(b.buf[:0], to, nil)
-		f.Receive(b, b.buf)
-		return
+		return f.Receive(b, b.buf)
 	}
 	srv.tellHere(b, p, to)
 	srv.nodes.tell(b, p, to)
+	return true
 }
 
 // tellHere delivers a presence to a user's address at this node (RFC 6121 sections

@@ -79,6 +79,21 @@ func TestRequests(t *testing.T) {
 		"<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>...</error></iq>", alice.Ask("get", name, "<q xmlns='urn:q'/>"))
 }
 
+// TestAbsentPresence: whoever enters a room of a component that is not there is told so.
+func TestAbsentPresence(t *testing.T) {
+	p := start(t, options())
+	alice := p.Online("alice/web")
+	alice.Send("<presence to='room@" + name + "/nick' id='1'><x xmlns='urn:muc'/></presence>")
+	alice.Expect("<presence type='error' from='room@echo.example.com/nick' to='{alice}' id='1'><error type='cancel'>" +
+		"<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>...</error></presence>")
+	alice.Send("<presence to='room@" + name + "/nick' type='unavailable'/>")
+	alice.Send("<presence to='room@" + name + "' type='error'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>")
+	alice.ExpectNothing()
+	c := p.connect(t, name, secret)
+	alice.Send("<presence type='unavailable'/><message to='" + name + "' id='2'/>")
+	c.expect("<message from='alice@example.com/web' to='echo.example.com' id='2'/>") // and no presence that it never got
+}
+
 // TestPresence: directed presence is taken back when the client goes, and what a
 // component says reaches users.
 func TestPresence(t *testing.T) {
