@@ -148,7 +148,7 @@ func (s *Session) servePresence(st *Stanza) {
 	case "", "unavailable":
 		s.says(st)
 	case "error":
-		if !st.To.IsZero() {
+		if !st.To.IsZero() && s.srv.passes(s.jid, st.To) {
 			s.srv.deliverAsIs(st)
 		}
 	case "probe", "subscribe", "subscribed", "unsubscribe", "unsubscribed":

@@ -9,14 +9,13 @@ package blocking
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"mellium.im/xmpp/stanza"
@@ -53,6 +52,7 @@ type Module struct {
 	changes [64]sync.Mutex // by user, held while a list changes and that is told
 	pushed  atomic.Uint64  // for ids of pushes
 	reading reading
+	due     due
 
 	mu sync.RWMutex
 	// interested are the connections that asked for the list, by bare address. Lists
@@ -68,7 +68,12 @@ var (
 )
 
 // New makes the module.
-func New(o Options) *Module { return &Module{o: o, interested: make(map[jid.JID][]*server.Session)} }
+func New(o Options) *Module {
+	return &Module{
+		o: o, interested: make(map[jid.JID][]*server.Session),
+		due: due{users: make(map[jid.JID]struct{}), stored: make(map[jid.JID]time.Time)},
+	}
+}
 
 // Name implements server.Module.
 func (m *Module) Name() string { return "blocking" }
@@ -178,18 +183,22 @@ func (c *change) of(old []jid.JID) (now, about []jid.JID) {
 	if !c.block && len(c.items) == 0 {
 		return nil, old
 	}
-	now = slices.Clone(old)
-	for _, j := range c.items {
-		i := slices.Index(now, j)
-		switch {
-		case c.block && i < 0:
-			now = append(now, j)
-		case !c.block && i >= 0:
-			now = slices.Delete(now, i, i+1)
-		default:
-			continue
+	if c.block {
+		was := newList(old)
+		for _, j := range c.items {
+			if !was.has(j) {
+				about = append(about, j)
+			}
 		}
-		about = append(about, j)
+		return slices.Concat(old, about), about
+	}
+	these := newList(c.items)
+	for _, j := range old {
+		if these.has(j) {
+			about = append(about, j)
+		} else {
+			now = append(now, j)
+		}
 	}
 	return now, about
 }
@@ -207,11 +216,12 @@ func (m *Module) change(ctx context.Context, b *server.Batch, user jid.JID, c ch
 		if err := m.store(ctx, user, now); err != nil {
 			return err
 		}
+		m.noteStored(user)
 	}
 	m.set(user, now)
 	m.announce(b, user, c, about)
 	for _, node := range m.host.Nodes() {
-		m.host.Tell(b, node, c.append([]byte{itemChange}, user))
+		m.host.Tell(b, node, c.append([]byte{itemChange}, user, about))
 	}
 	return nil
 }
@@ -282,23 +292,25 @@ func readItems(iq *server.IQ) (items []jid.JID, err error) {
 	if !iq.Set() {
 		return nil, server.Error(stanza.BadRequest, "blocking is done by a set")
 	}
-	children := 0
-	for command := range xmlscan.Children(iq.Element.Inner, ns.Client) {
-		for c := range xmlscan.Children(command.Inner, ns.Blocking) {
-			children++
-			if string(c.Space) != ns.Blocking || string(c.Local) != "item" {
-				continue
-			}
-			j, err := jid.Parse(xmlscan.Unescape(c.Attr("jid")))
-			if err != nil {
-				return nil, server.Error(stanza.JIDMalformed, "an item without an address")
-			}
-			if !slices.Contains(items, j) {
-				items = append(items, j)
-			}
+	command, err := iq.Payload()
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[jid.JID]struct{})
+	for _, el := range command.ChildElements() {
+		if el.NamespaceURI() != ns.Blocking || el.Tag != "item" {
+			continue
+		}
+		j, err := jid.Parse(el.SelectAttrValue("jid", ""))
+		if err != nil {
+			return nil, server.Error(stanza.JIDMalformed, "an item without an address")
+		}
+		if _, twice := known[j]; !twice {
+			known[j] = struct{}{}
+			items = append(items, j)
 		}
 	}
-	if len(items) == 0 && children > 0 {
+	if len(items) == 0 && len(command.ChildElements()) > 0 {
 		// Nobody is everybody here, which is not what this means.
 		return nil, server.Error(stanza.BadRequest, "no item")
 	}
@@ -317,74 +329,4 @@ func appendItems(dst []byte, name string, items []jid.JID) []byte {
 		dst = append(dst, "'/>"...)
 	}
 	return append(dst, "</"+name+">"...)
-}
-
-// store keeps a list.
-func (m *Module) store(ctx context.Context, user jid.JID, list []jid.JID) error {
-	var data []byte
-	if len(list) > 0 {
-		texts := make([]string, len(list))
-		for i, j := range list {
-			texts[i] = j.String()
-		}
-		var err error
-		if data, err = json.Marshal(texts); err != nil {
-			return err
-		}
-	}
-	// What one user may have of all kinds is not this module's to say: fits bounds it.
-	err := m.o.Documents.PutDocument(ctx, m.key(user), documentKey, data, storage.DocumentLimit{})
-	if errors.Is(err, storage.ErrFull) {
-		return server.Error(stanza.PolicyViolation, "nothing is kept for you")
-	}
-	return err
-}
-
-// key is what a user is called in the store: one serves all virtual hosts, and the first
-// one's users are called as they are everywhere.
-func (m *Module) key(user jid.JID) string {
-	if user.Domain() == m.domains[0] {
-		return user.Local()
-	}
-	return user.String()
-}
-
-// user undoes key.
-func (m *Module) user(key string) (jid.JID, error) {
-	if strings.Contains(key, "@") {
-		return jid.Parse(key)
-	}
-	return jid.New(key, m.domains[0], "")
-}
-
-// removeUser forgets the lists of an account that is gone, at every virtual host.
-func (m *Module) removeUser(ctx context.Context, id string) {
-	there, err := m.o.Owners.UserExists(ctx, id)
-	if err != nil {
-		m.host.Log().Error("whether a user is gone for good is not known: the block list stays", "user", id, "err", err)
-		return
-	}
-	if there {
-		return
-	}
-	for _, domain := range m.domains {
-		user, err := jid.New(id, domain, "")
-		if err != nil {
-			continue // nobody could log in by that name
-		}
-		m.forget(ctx, user)
-	}
-}
-
-func (m *Module) forget(ctx context.Context, user jid.JID) {
-	lock := m.lock(user)
-	lock.Lock()
-	defer lock.Unlock()
-	if m.lists.of(user) == nil {
-		return
-	}
-	m.set(user, nil)
-	if err := m.store(ctx, user, nil); err != nil {
-		m.host.Log().Error("the block list of a removed user stays in the store", "user", user.String(), "err", err)
-	}
 }

@@ -36,7 +36,10 @@ func TestList(t *testing.T) {
 	set(t, old, "unblock")
 	web.Expect(push(web, "unblock"))
 	listed(t, web)
-	phone.Drain()
+	old.Ask("set", "", "<b:block xmlns:b='urn:xmpp:blocking'><b:item jid='nobody@example.com'/></b:block>")
+	web.Expect(push(web, "block", "nobody@example.com"))
+	set(t, old, "unblock")
+	drain(web, phone)
 	// Who has left is told nothing; neither is who never asked.
 	phone.Hangup()
 	web.Drain()
@@ -51,6 +54,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"nobody", "set", items("block"), "bad-request"},
 		{"no item", "set", "<block xmlns='urn:xmpp:blocking'><x/></block>", "bad-request"},
+		{"not everybody, by a prefix", "set", "<b:unblock xmlns:b='urn:xmpp:blocking'><item jid='a@b'/></b:unblock>", "bad-request"},
 		{"not everybody", "set", "<unblock xmlns='urn:xmpp:blocking'><item xmlns='urn:x' jid='a@b'/></unblock>", "bad-request"},
 		{"no address", "set", "<block xmlns='urn:xmpp:blocking'><item/></block>", "jid-malformed"},
 		{"malformed", "set", items("block", "@"), "jid-malformed"},
@@ -90,7 +94,7 @@ func TestStanzas(t *testing.T) {
 				bob.Send("<message to='" + to + "' id='2' type='headline'/><message to='" + to + "' id='2' type='error'/>")
 				bob.Match("<iq type='error' from='"+to+"' to='{bob/web}' id='{any}'>"+unheard+"</iq>", bob.Ask("get", to, "<query xmlns='jabber:iq:version'/>"))
 				bob.Send("<iq type='result' to='" + to + "' id='3'/><iq type='error' to='" + to + "' id='4'/>")
-				for _, typ := range []string{"", " type='subscribe'", " type='probe'", " type='unavailable'"} {
+				for _, typ := range []string{"", " type='subscribe'", " type='probe'", " type='unavailable'", " type='error'"} {
 					bob.Send("<presence to='" + to + "'" + typ + "/>")
 				}
 			}

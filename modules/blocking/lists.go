@@ -47,19 +47,24 @@ func (l *list) addresses() []jid.JID {
 	return l.items
 }
 
+// has reports whether an address itself is in the list.
+func (l *list) has(j jid.JID) bool {
+	if l == nil {
+		return false
+	}
+	_, ok := l.set[j.String()]
+	return ok
+}
+
 // matches reports whether somebody is blocked (section 6).
 func (l *list) matches(j jid.JID) bool {
 	if l == nil {
 		return false
 	}
-	if _, ok := l.set[j.Bare().String()]; ok {
-		return true
-	}
 	if _, ok := l.set[j.Domain()]; ok {
 		return true
 	}
-	_, ok := l.set[j.String()]
-	return ok
+	return l.has(j.Bare()) || l.has(j)
 }
 
 func (ls *lists) init(domains []string) {

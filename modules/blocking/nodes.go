@@ -24,13 +24,7 @@ var errUnknown = errors.New("an item of an unknown kind")
 
 // Joined implements server.Peers: what the node told may be lost, but the store has it.
 func (m *Module) Joined(_ *server.Batch, _ string) {
-	m.reading.again(m.host.Context(), func(ctx context.Context) error {
-		err := m.load(ctx)
-		if err != nil {
-			m.host.Log().Warn("block lists cannot be read", "err", err)
-		}
-		return err
-	})
+	m.loadSoon()
 }
 
 // Left implements server.Peers.
@@ -58,8 +52,11 @@ func (m *Module) told(b *server.Batch, data []byte) error {
 		if c.items, err = readAddresses(r); err != nil {
 			return err
 		}
-		m.changed(b, user, c)
-		return nil
+		about, err := readAddresses(r)
+		if err == nil {
+			m.changed(b, user, c, about)
+		}
+		return err
 	case itemProbe:
 		contacts, err := readAddresses(r)
 		if err == nil {
@@ -70,19 +67,27 @@ func (m *Module) told(b *server.Batch, data []byte) error {
 	return errUnknown
 }
 
-// changed does what another node told.
-func (m *Module) changed(b *server.Batch, user jid.JID, c change) {
+// changed does what another node told: about are those whom its list did not have before,
+// or did.
+func (m *Module) changed(b *server.Batch, user jid.JID, c change, about []jid.JID) {
 	lock := m.lock(user)
 	lock.Lock()
 	defer lock.Unlock()
-	now, about := c.of(m.lists.of(user).addresses())
-	m.set(user, now)
+	if len(about) > 0 {
+		// Not what was asked for: what this node stored meanwhile is no part of it.
+		effect := change{block: c.block, items: about}
+		var now []jid.JID
+		now, about = effect.of(m.lists.of(user).addresses())
+		m.set(user, now)
+	}
 	m.announce(b, user, c, about)
+	m.settleSoon(user)
 }
 
-func (c *change) append(dst []byte, user jid.JID) []byte {
+func (c *change) append(dst []byte, user jid.JID, about []jid.JID) []byte {
 	dst = packed.AppendString(dst, user.String())
-	return appendAddresses(packed.AppendBool(dst, c.block), c.items)
+	dst = appendAddresses(packed.AppendBool(dst, c.block), c.items)
+	return appendAddresses(dst, about)
 }
 
 func appendAddresses(dst []byte, list []jid.JID) []byte {

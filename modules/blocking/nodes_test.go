@@ -1,9 +1,14 @@
 package blocking_test
 
 import (
+	"context"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"rollcall/internal/servertest"
+	"rollcall/storage"
 	"rollcall/storage/memory"
 )
 
@@ -54,4 +59,63 @@ func TestNodes(t *testing.T) {
 	far := three.Login("bob/far")
 	far.Send("<message to='alice@example.com' id='2'/>")
 	far.Expect("<message from='alice@example.com' to='{bob/far}' id='2' type='error'>" + unheard + "</message>")
+}
+
+// gate lets no document be written before a number of them are to be.
+type gate struct {
+	storage.Documents
+	come chan struct{}
+	open chan struct{}
+}
+
+func (g *gate) PutDocument(ctx context.Context, user, key string, data []byte, limit storage.DocumentLimit) error {
+	select {
+	case g.come <- struct{}{}:
+	default: // it has been opened
+	}
+	<-g.open
+	return g.Documents.PutDocument(ctx, user, key, data, limit)
+}
+
+// What a user changes at two nodes at once is kept, both: each of them stores the list
+// without knowing of the other's.
+func TestNodesAtOnce(t *testing.T) {
+	hub, docs, presence, dir := memory.NewHub(), servertest.NewDocuments(), memory.NewPresence(), world()
+	g := &gate{Documents: docs, come: make(chan struct{}, 2), open: make(chan struct{})}
+	node := func(name string, beside *servertest.Server) *servertest.Server {
+		return servertest.New(t, servertest.Options{
+			Directory: dir, Bus: hub.Bus(name), Beside: beside, Modules: modules(dir, g, presence, 10),
+		})
+	}
+	one := node("a", nil)
+	two := node("b", one)
+	web, phone := one.Login("alice/web"), two.Login("alice/phone")
+	meet(t, web, phone)
+	for c, item := range map[*servertest.Client]string{web: "bob@example.com", phone: "carol@example.com"} {
+		go c.Send(blockAll(item))
+	}
+	<-g.come
+	<-g.come
+	close(g.open)
+	for _, c := range []*servertest.Client{web, phone} {
+		c.Expect("<iq type='result' id='b' from='alice@example.com' to='" + c.JID.String() + "'/>")
+	}
+	var data []byte
+	var err error
+	for end := time.Now().Add(10 * time.Second); strings.Count(string(data), "@") < 2; {
+		if data, err = docs.Document(t.Context(), "alice", "blocking"); err != nil || time.Now().After(end) {
+			t.Fatalf("%v; stored: %s", err, data)
+		}
+	}
+	meet(t, web, phone)
+	for _, c := range []*servertest.Client{web, phone} {
+		var got []string
+		for _, el := range c.Ask("get", "", list).FindElements("./blocklist/item") {
+			got = append(got, el.SelectAttrValue("jid", ""))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"bob@example.com", "carol@example.com"}) {
+			t.Errorf("%s: %q", c.JID, got)
+		}
+	}
 }

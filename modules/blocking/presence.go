@@ -20,30 +20,46 @@ type known struct {
 // known lists the available sessions here of those whom a change is about, as far as
 // they and the user see anything of each other.
 func (m *Module) known(user jid.JID, about []jid.JID) (all []known) {
-	relation, them := make(map[jid.JID]known), newList(about)
-	note := func(s *server.Session) {
-		bare := s.JID().Bare()
-		if s.Presence() == nil || bare == user || !them.matches(s.JID()) {
-			return
+	relation := make(map[jid.JID]known)
+	for _, s := range m.sessions(user, about) {
+		if s.Presence() == nil {
+			continue
 		}
+		bare := s.JID().Bare()
 		k, ok := relation[bare]
 		if !ok {
 			k.sees, k.shown = m.host.MaySee(bare, user), m.host.MaySee(user, bare)
 			relation[bare] = k
 		}
 		k.session = s
-		if (k.sees || k.shown) && !slices.Contains(all, k) {
+		if k.sees || k.shown {
 			all = append(all, k)
 		}
 	}
+	return all
+}
+
+// sessions lists the sessions here of others whom a change is about, each once.
+func (m *Module) sessions(user jid.JID, about []jid.JID) (all []*server.Session) {
+	them, asked := newList(about), make(map[jid.JID]struct{})
+	note := func(s *server.Session) {
+		if s.JID().Bare() != user && them.matches(s.JID()) {
+			all = append(all, s)
+		}
+	}
+	if slices.ContainsFunc(about, func(j jid.JID) bool { return !j.IsFull() && m.lists.isHost(j) }) {
+		for s := range m.host.All() {
+			note(s)
+		}
+		return all
+	}
 	for _, item := range about {
-		if item.Local() != "" {
-			for _, s := range m.host.Sessions(item.Bare()) {
-				note(s)
-			}
+		bare := item.Bare()
+		if _, twice := asked[bare]; twice {
 			continue
 		}
-		for s := range m.host.All() {
+		asked[bare] = struct{}{}
+		for _, s := range m.host.Sessions(bare) {
 			note(s)
 		}
 	}
@@ -67,6 +83,10 @@ func (m *Module) part(b *server.Batch, user jid.JID, about []jid.JID) {
 			}
 		}
 	}
+	// Nor do they see any longer what was directed to them.
+	them := newList(about)
+	m.host.Retract(m.host.Sessions(user), func(to jid.JID) bool { return to.Bare() != user && them.matches(to) })
+	m.host.Retract(m.sessions(user, about), func(to jid.JID) bool { return to.Bare() == user })
 }
 
 // meet tells the user and those who are blocked no longer what they may see of each
