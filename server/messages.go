@@ -148,6 +148,10 @@ func (srv *Server) passes(from, to jid.JID) bool {
 	return f == nil || (*f)(from, to) == Pass
 }
 
+// Passes reports whether what somebody sends may reach somebody, for modules that deliver
+// by themselves what one user tells another.
+func (h *Host) Passes(from, to jid.JID) bool { return h.srv.passes(from, to) }
+
 // blocked is the condition for who writes to somebody that they block (XEP-0191 section
 // 3.3).
 const blocked = "<blocked xmlns='" + ns.BlockingErrors + "'/>"

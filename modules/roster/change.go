@@ -2,7 +2,6 @@ package roster
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"rollcall/internal/jid"
@@ -35,6 +34,9 @@ func (c *change) gained() bool { return !c.old.watches() && c.new.watches() }
 type changing struct {
 	user, contact jid.JID // bare
 	become        func(*contact)
+	// check is asked first whether that may be, by the items that there are; nil for
+	// what always may.
+	check func([]*item) error
 	// tell makes the notice about what came of it; nil for none.
 	tell func(old, new *contact) notice
 	// always pushes the item also when it did not change.
@@ -47,6 +49,15 @@ type changing struct {
 // change changes an item of any user, and tells whoever is concerned, at any node.
 func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch change, err error) {
 	defer m.lock(g.user)()
+	if g.check != nil {
+		list, err := m.items(ctx, g.user)
+		if err == nil {
+			err = g.check(list)
+		}
+		if err != nil {
+			return ch, err
+		}
+	}
 	_, err = m.o.Rosters.ChangeRosterItem(ctx, m.key(g.user), g.contact.String(), m.o.Items, func(i storage.RosterItem) (storage.RosterItem, bool) {
 		ch.old = open(i)
 		ch.new = ch.old
@@ -76,7 +87,7 @@ func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch ch
 // A contact that sees the user no longer is told, and one that may from now on if it has
 // asked already. It is the user's turn.
 func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, now contact, n notice, always bool) {
-	m.notify(b, bare, n)
+	m.notify(b, bare, at, n)
 	o := m.owner(bare)
 	if o == nil && !m.known(bare) {
 		m.meet(ctx, bare, now)
@@ -162,8 +173,12 @@ func (m *Module) loadAll(ctx context.Context, bare jid.JID) *own {
 	return o
 }
 
-// notify delivers a notice to connections to this node.
-func (m *Module) notify(b *server.Batch, bare jid.JID, n notice) {
+// notify delivers a notice about a contact to connections to this node, unless one of the
+// two blocks the other.
+func (m *Module) notify(b *server.Batch, bare, at jid.JID, n notice) {
+	if !m.host.Passes(at, bare) {
+		return
+	}
 	for _, el := range n.list {
 		m.notifyOf(b, bare, el, n.available)
 	}
@@ -185,56 +200,4 @@ func (m *Module) notifyOf(b *server.Batch, bare jid.JID, el []byte, available bo
 			m.cache.send(b, s, el)
 		}
 	}
-}
-
-// item reads a user's item of a contact from the store; there may be none.
-func (m *Module) item(ctx context.Context, bare, at jid.JID) (contact, error) {
-	i, err := m.o.Rosters.RosterItem(ctx, m.key(bare), at.String())
-	if errors.Is(err, storage.ErrNotFound) {
-		return contact{}, nil
-	}
-	return open(i), err
-}
-
-// refresh makes what this node has of a user what the store says.
-func (m *Module) refresh(ctx context.Context, bare jid.JID) error {
-	b := m.host.NewBatch()
-	defer b.Flush()
-	defer m.lock(bare)()
-	if len(m.host.Sessions(bare)) == 0 {
-		return nil
-	}
-	now, err := m.read(ctx, bare)
-	if err != nil {
-		return err
-	}
-	o := m.owner(bare)
-	if !m.known(bare) {
-		if o == nil && len(now) > 0 {
-			o = m.own(bare, nil)
-		}
-		if o == nil {
-			return nil
-		}
-		if err := m.enter(ctx, bare, nil, o); err != nil {
-			return err
-		}
-	}
-	next := make(map[string]*item, len(now))
-	for _, i := range now {
-		next[i.Contact] = i
-	}
-	for _, i := range slices.Clone(o.list()) {
-		if next[i.Contact] == nil {
-			m.learn(ctx, b, bare, i.jid, contact{}, notice{}, false)
-		}
-	}
-	for _, i := range now {
-		was := o.at(i.Contact)
-		m.learn(ctx, b, bare, i.jid, i.contact, notice{}, false)
-		if was == nil || !was.watches() {
-			m.tellShown(b, o, i.jid, false) // it may have asked long ago
-		}
-	}
-	return nil
 }

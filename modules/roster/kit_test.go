@@ -24,14 +24,22 @@ type fragile struct {
 	storage.Rosters
 	mu    sync.Mutex
 	fails error
-	after int // calls that work before
+	after int  // calls that work before
+	done  bool // what fails was done all the same
 	reads int
 }
 
 func (f *fragile) fail(err error, after int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fails, f.after = err, after
+	f.fails, f.after, f.done = err, after, false
+}
+
+// failAfterwards makes calls fail whose changes come true all the same.
+func (f *fragile) failAfterwards(err error, after int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails, f.after, f.done = err, after, true
 }
 
 func (f *fragile) call() error {
@@ -66,6 +74,13 @@ func (f *fragile) RosterItem(ctx context.Context, user, contact string) (storage
 
 func (f *fragile) ChangeRosterItem(ctx context.Context, user, contact string, limit int, g func(storage.RosterItem) (storage.RosterItem, bool)) (storage.RosterItem, error) {
 	if err := f.call(); err != nil {
+		f.mu.Lock()
+		done := f.done
+		f.mu.Unlock()
+		if done {
+			_, also := f.Rosters.ChangeRosterItem(ctx, user, contact, limit, g)
+			err = errors.Join(err, also)
+		}
 		return storage.RosterItem{}, err
 	}
 	return f.Rosters.ChangeRosterItem(ctx, user, contact, limit, g)
@@ -132,6 +147,7 @@ type world struct {
 	items    int
 	legacy   bool
 	hosts    []string
+	more     func() []server.Module
 }
 
 func newWorld(t testing.TB, users ...string) *world {
@@ -159,7 +175,11 @@ func (w *world) options() servertest.Options {
 	p := projects.New(projects.Options{
 		ServiceHost: "wtmuc.@HOST@", Directory: w.dir, Presence: w.presence, LegacyShows: w.legacy, Ended: r.Ended,
 	})
-	return servertest.Options{Directory: w.dir, Hosts: w.hosts, Modules: []server.Module{r, p}}
+	modules := []server.Module{r, p}
+	if w.more != nil {
+		modules = append(modules, w.more()...)
+	}
+	return servertest.Options{Directory: w.dir, Hosts: w.hosts, Modules: modules}
 }
 
 func (w *world) start() *servertest.Server { return servertest.New(w.t, w.options()) }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"rollcall/internal/jid"
 	"rollcall/internal/packed"
 	"rollcall/server"
-	"rollcall/storage"
 )
 
 // What this module tells itself on other nodes. The store is common to all of them, so
@@ -91,14 +89,11 @@ func (m *Module) Joined(b *server.Batch, node string) {
 }
 
 // Left implements server.Peers. The core tells whom the dead node's users told of
-// themselves.
-func (m *Module) Left(_ *server.Batch, node string) {
-	m.peers.mu.Lock()
-	defer m.peers.mu.Unlock()
-	delete(m.peers.known, node)
-}
+// themselves. What the node changed last, it may have told nobody; and it goes on to be
+// known, as it may come back and have changed more meanwhile.
+func (m *Module) Left(*server.Batch, string) { m.later(m.refreshAll) }
 
-// peers are the other nodes that this one has heard of.
+// peers are the other nodes that this one has ever heard of.
 type peers struct {
 	mu    sync.Mutex
 	known map[string]struct{}
@@ -136,7 +131,7 @@ func (m *Module) toldChanged(b *server.Batch, r *packed.Reader) error {
 		return nil
 	}
 	// What comes next from that node may be the presence that it is about.
-	m.notify(b, bare, n)
+	m.notify(b, bare, at, n)
 	m.later(func(ctx context.Context) error { return m.reread(ctx, bare, at) })
 	return nil
 }
@@ -173,102 +168,4 @@ func (m *Module) toldAsk(b *server.Batch, r *packed.Reader) error {
 		}
 	}
 	return r.Err()
-}
-
-// refreshAll reads the items of everybody here again.
-func (m *Module) refreshAll(ctx context.Context) error {
-	seen := make(map[jid.JID]struct{})
-	for s := range m.host.All() {
-		bare := s.JID().Bare()
-		if _, twice := seen[bare]; twice {
-			continue
-		}
-		seen[bare] = struct{}{}
-		if err := m.refresh(ctx, bare); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// errands are store calls that no session waits for, made one after the other.
-type errands struct {
-	mu      sync.Mutex
-	list    []func(context.Context) error
-	lost    bool // some were dropped: everything has to be read again
-	running bool
-	stopped bool
-	work    sync.WaitGroup
-}
-
-const (
-	// maxErrands bounds what waits while the store cannot be asked.
-	maxErrands = 10_000
-	// retryAfter is when a store that could not be asked is asked again.
-	retryAfter = time.Second
-)
-
-// later makes a store call soon, and again if the store cannot be asked.
-func (m *Module) later(f func(context.Context) error) {
-	e := &m.errands
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopped {
-		return
-	}
-	if len(e.list) >= maxErrands {
-		e.lost = true
-		return
-	}
-	e.list = append(e.list, f)
-	if !e.running {
-		e.running = true
-		e.work.Go(m.runErrands)
-	}
-}
-
-func (m *Module) stopping() bool {
-	m.errands.mu.Lock()
-	defer m.errands.mu.Unlock()
-	return m.errands.stopped
-}
-
-// next is the errand to run; nil when there is none.
-func (e *errands) next(m *Module) func(context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.list) == 0 && e.lost {
-		e.lost = false
-		e.list = append(e.list, m.refreshAll)
-	}
-	if len(e.list) == 0 || e.stopped {
-		e.running = false
-		return nil
-	}
-	f := e.list[0]
-	e.list = e.list[1:]
-	return f
-}
-
-func (m *Module) runErrands() {
-	ctx := m.context
-	for f := m.errands.next(m); f != nil; f = m.errands.next(m) {
-		for {
-			err := f(ctx)
-			if err == nil {
-				break
-			}
-			if ctx.Err() == nil {
-				m.failed("errand", err)
-			}
-			if !errors.Is(err, storage.ErrUnavailable) {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(retryAfter):
-			}
-		}
-	}
 }

@@ -91,6 +91,14 @@ func (m *Module) load(ctx context.Context, bare jid.JID) (*own, error) {
 	return m.own(bare, items), nil
 }
 
+// items lists what there is of a user's items, hidden ones too, wherever the user is.
+func (m *Module) items(ctx context.Context, bare jid.JID) ([]*item, error) {
+	if o := m.owner(bare); o != nil {
+		return o.list(), nil
+	}
+	return m.read(ctx, bare)
+}
+
 // read reads a user's items from the store.
 func (m *Module) read(ctx context.Context, bare jid.JID) ([]*item, error) {
 	list, err := m.o.Rosters.Roster(ctx, m.key(bare))

@@ -175,7 +175,7 @@ func (m *Module) welcome(b *server.Batch, o *own, s *server.Session) {
 	}
 	m.ask(b, s.JID(), contacts, askAgain)
 	for _, i := range list {
-		if i.pending() {
+		if i.pending() && m.host.Passes(i.jid, o.bare) {
 			b.Send(s, i.Request)
 		}
 	}

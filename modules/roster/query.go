@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 
 	"github.com/beevik/etree"
@@ -13,6 +14,7 @@ import (
 	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 	"rollcall/server"
+	"rollcall/storage"
 )
 
 // Bounds of what a client may say of a contact, in bytes of UTF-8 and in groups.
@@ -131,13 +133,47 @@ func (m *Module) set(ctx context.Context, iq *server.IQ) error {
 	default:
 		_, err = m.change(ctx, iq.Batch, changing{
 			user: from, contact: w.contact, always: true,
+			check:  func(list []*item) error { return m.fits(list, &w) },
 			become: func(c *contact) { c.set(w.name, w.groups) },
 		})
+		if err != nil {
+			m.doubt(err, from, w.contact)
+		}
 	}
 	if err != nil {
 		return m.explain("set", err, from)
 	}
 	return nil
+}
+
+// perContact is what names and groups may take on the average, in bytes, in a full roster.
+const perContact = 256
+
+// fits reports whether what a client says of a contact has room beside what it says of
+// others: a roster is read and sent as a whole. What becomes no larger fits always.
+func (m *Module) fits(list []*item, w *wish) error {
+	size, was := said(w.name, w.groups), 0
+	now := size
+	for _, i := range list {
+		if i.jid == w.contact {
+			was = said(i.Name, i.Groups)
+		} else {
+			size += said(i.Name, i.Groups)
+		}
+	}
+	if now > was && size > perContact*m.o.Items {
+		return server.Error(stanza.ResourceConstraint, "the names and groups of the contacts are too long")
+	}
+	return nil
+}
+
+// said is what a name and groups take.
+func said(name string, groups []string) int {
+	n := len(name)
+	for _, g := range groups {
+		n += len(g)
+	}
+	return n
 }
 
 // remove takes a contact out of a roster, and ends the subscriptions between the two
@@ -149,6 +185,9 @@ func (m *Module) remove(ctx context.Context, b *server.Batch, from, at jid.JID) 
 		}
 	}})
 	switch {
+	case errors.Is(err, storage.ErrUnavailable):
+		m.later(func(ctx context.Context) error { return m.removed(ctx, from, at) })
+		return err
 	case err != nil:
 		return err
 	case !ch.old.Listed:
@@ -157,17 +196,35 @@ func (m *Module) remove(ctx context.Context, b *server.Batch, from, at jid.JID) 
 		return nil
 	}
 	if ch.old.watched() || ch.old.Ask {
-		goodbye := server.AppendPresenceType(nil, from, at, "unsubscribe")
-		if _, err := m.unsubscribe(ctx, b, relation{watcher: from, watched: at}, goodbye); err != nil {
+		if err := m.leave(ctx, b, from, at); err != nil {
 			m.failed("unsubscribe", err, "user", from.String(), "contact", at.String())
-			m.later(func(ctx context.Context) error {
-				b := m.host.NewBatch()
-				defer b.Flush()
-				_, err := m.unsubscribe(ctx, b, relation{watcher: from, watched: at}, goodbye)
-				return err
-			})
+			m.later(func(ctx context.Context) error { return m.removed(ctx, from, at) })
 		}
 	}
 	denial := server.AppendPresenceType(nil, from, at, "unsubscribed")
 	return m.follow(ctx, b, relation{watcher: at, watched: from}, ch.new, ends(denial))
+}
+
+// leave ends a user's interest in somebody.
+func (m *Module) leave(ctx context.Context, b *server.Batch, from, at jid.JID) error {
+	goodbye := server.AppendPresenceType(nil, from, at, "unsubscribe")
+	_, err := m.unsubscribe(ctx, b, relation{watcher: from, watched: at}, goodbye)
+	return err
+}
+
+// removed does what the removal of an item was to do beside that, when the store failed;
+// if it was removed at all.
+func (m *Module) removed(ctx context.Context, from, at jid.JID) error {
+	now, err := m.item(ctx, from, at)
+	if err != nil {
+		return err
+	}
+	if !now.Listed && m.local(at) {
+		b := m.host.NewBatch()
+		defer b.Flush()
+		if err := errors.Join(m.recallAt(ctx, b, at, from), m.leave(ctx, b, from, at)); err != nil {
+			return err
+		}
+	}
+	return m.straighten(ctx, from, at)
 }

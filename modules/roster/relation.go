@@ -54,6 +54,9 @@ func (m *Module) follow(ctx context.Context, b *server.Batch, r relation, author
 	m.later(func(ctx context.Context) error {
 		b := m.host.NewBatch()
 		defer b.Flush()
+		if err := m.recall(ctx, b, r.watcher, r.watched, tell); err != nil {
+			return err
+		}
 		now, err := m.item(ctx, r.watched, r.watcher)
 		if err != nil {
 			return err
@@ -82,9 +85,16 @@ func (m *Module) subscribe(ctx context.Context, b *server.Batch, r relation, req
 	if err := m.room(ctx, r); err != nil {
 		return false, err
 	}
+	kept := request
 	ch, err := m.change(ctx, b, changing{
 		user: r.watched, contact: r.watcher,
-		become: func(c *contact) { c.ask(request) },
+		check: func(list []*item) error {
+			if requests(list)+len(request) > maxRequests {
+				kept = server.AppendPresenceType(nil, r.watcher, r.watched, "subscribe")
+			}
+			return nil
+		},
+		become: func(c *contact) { c.ask(kept) },
 		tell: func(old, new *contact) (n notice) {
 			if !old.pending() && new.pending() {
 				n = notice{list: [][]byte{request}, available: true}
@@ -98,7 +108,10 @@ func (m *Module) subscribe(ctx context.Context, b *server.Batch, r relation, req
 	approval := server.AppendPresenceType(nil, r.watched, r.watcher, "subscribed")
 	if err := m.follow(ctx, b, r, ch.new, begins(approval)); err != nil {
 		// No room after all, as another connection was faster.
-		_, _ = m.unsubscribe(ctx, b, r, nil) // what fails is counted, and tried again
+		goodbye := server.AppendPresenceType(nil, r.watcher, r.watched, "unsubscribe")
+		if _, undo := m.unsubscribe(ctx, b, r, goodbye); undo != nil {
+			m.failed("unsubscribe", undo, "user", r.watcher.String(), "contact", r.watched.String())
+		}
 		return false, err
 	}
 	return ch.old.watches(), nil
@@ -126,15 +139,9 @@ func ends(el []byte) func(old, new *contact) notice {
 
 // room returns storage.ErrFull when the watcher cannot have another item.
 func (m *Module) room(ctx context.Context, r relation) error {
-	list := m.owner(r.watcher).list()
-	if list == nil {
-		var err error
-		if list, err = m.read(ctx, r.watcher); err != nil {
-			return err
-		}
-	}
-	if len(list) < m.o.Items {
-		return nil
+	list, err := m.items(ctx, r.watcher)
+	if err != nil || len(list) < m.o.Items {
+		return err
 	}
 	for _, i := range list {
 		if i.jid == r.watched {

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"slices"
 
 	"rollcall/internal/jid"
 	"rollcall/server"
@@ -29,8 +30,13 @@ func (m *Module) userRemoved(_ context.Context, e *server.DirectoryChange) {
 
 // bury ends everything between a removed user and others.
 func (m *Module) bury(ctx context.Context, bare jid.JID, contacts []jid.JID) error {
-	if exists, err := m.exists(ctx, bare); err != nil || exists {
-		return err // who may not log in for a while keeps everything
+	switch exists, err := m.exists(ctx, bare); {
+	case err != nil:
+		return err
+	case exists:
+		// Who may not log in for a while keeps everything. But it may be another user of
+		// that name, if the store knows.
+		return m.rereadAll(ctx, bare)
 	}
 	items, err := m.read(ctx, bare)
 	if err != nil {
@@ -43,10 +49,8 @@ func (m *Module) bury(ctx context.Context, bare jid.JID, contacts []jid.JID) err
 	for _, at := range contacts {
 		all[at] = struct{}{}
 	}
-	for _, o := range m.everyOwner() {
-		if o.at(bare.String()) != nil {
-			all[o.bare] = struct{}{}
-		}
+	for _, o := range m.having(bare) {
+		all[o.bare] = struct{}{}
 	}
 	b := m.host.NewBatch()
 	defer b.Flush()
@@ -59,6 +63,21 @@ func (m *Module) bury(ctx context.Context, bare jid.JID, contacts []jid.JID) err
 		}
 	}
 	return m.o.Rosters.RemoveRoster(ctx, m.key(bare))
+}
+
+// having lists the users here with an item of somebody.
+func (m *Module) having(bare jid.JID) []*own {
+	return slices.DeleteFunc(m.everyOwner(), func(o *own) bool { return o.at(bare.String()) == nil })
+}
+
+// rereadAll makes all that is known here of somebody what the store says.
+func (m *Module) rereadAll(ctx context.Context, bare jid.JID) error {
+	for _, o := range m.having(bare) {
+		if err := m.reread(ctx, o.bare, bare); err != nil {
+			return err
+		}
+	}
+	return m.refresh(ctx, bare)
 }
 
 // bereave takes back what a user and a removed one were to each other. The item stays,

@@ -15,6 +15,18 @@ import (
 // larger one loses its content (RFC 6121 section 3.1.3 warns of those).
 const maxRequest = 8 << 10
 
+// maxRequests bounds what is kept of all requests that wait for one user: they are told
+// at each login. Those that do not fit lose their content.
+const maxRequests = 64 << 10
+
+// requests is what the requests among some items take, in bytes.
+func requests(list []*item) (size int) {
+	for _, i := range list {
+		size += len(i.Request)
+	}
+	return size
+}
+
 // subscription takes what users say about subscriptions (RFC 6121 section 3). People who
 // share a project have each other's presence already, and nothing they say changes that.
 func (m *Module) subscription(ctx context.Context, e *server.Subscription) {
@@ -39,6 +51,7 @@ func (m *Module) subscription(ctx context.Context, e *server.Subscription) {
 		return
 	default:
 		if err := m.between(ctx, e, from); err != nil {
+			m.doubt(err, from, e.To)
 			m.sorry(e, err)
 		}
 	}
