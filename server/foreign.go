@@ -37,7 +37,12 @@ func (outside) ServeIQ(context.Context, *IQ) (Payload, error) {
 }
 
 // ServeMessage implements Service.
-func (o outside) ServeMessage(_ context.Context, st *Stanza) { st.goOut(o) }
+func (o outside) ServeMessage(_ context.Context, st *Stanza) {
+	st.goOut(o)
+	if srv := st.Batch.srv; srv.hooks.routed.any() {
+		srv.hooks.routed.fire(srv, &Routed{Batch: st.Batch, Stanza: st, To: st.To, Count: 1, Direct: true, Refused: st.refused})
+	}
+}
 
 // ServePresence implements Service.
 func (o outside) ServePresence(_ context.Context, st *Stanza, _ *Presence) { st.goOut(o) }
@@ -47,6 +52,7 @@ func (st *Stanza) goOut(f Foreign) {
 	b := st.Batch
 	b.buf = st.Append(b.buf[:0], st.From, st.To)
 	if !f.Receive(b, b.buf) {
+		st.refused = st.Type != "error"
 		st.Reply(notConnected())
 	}
 }
@@ -54,6 +60,28 @@ func (st *Stanza) goOut(f Foreign) {
 // notConnected is what senders are told of a Foreign that is not there.
 func notConnected() stanza.Error {
 	return Error(stanza.ServiceUnavailable, "the component is not connected")
+}
+
+// NotConnected tells the sender of a stanza that a Foreign has taken, and that it cannot
+// take any more: el is as Receive got it.
+func (h *Host) NotConnected(b *Batch, el []byte) error {
+	var scan xmlscan.Scanner
+	scan.Scope(streamScope())
+	limit := len(el) + 1
+	scan.SetLimits(xmlscan.Limits{Bytes: limit, Depth: limit, Attrs: limit})
+	var parsed xmlscan.Element
+	if _, err := scan.Next(el, &parsed); err != nil {
+		return err
+	}
+	kind, _ := kindOf(&parsed)
+	st := &Stanza{Batch: b, Kind: kind, Element: &parsed}
+	if err := st.read(); err != nil {
+		return err
+	}
+	if kind != PresenceStanza || st.Type != "unavailable" {
+		st.Reply(notConnected())
+	}
+	return nil
 }
 
 // foreign returns the Foreign of an address, or nil.

@@ -102,13 +102,13 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 	inner := st.Element.Inner
 	rewritten, shows, priorities := false, 0, 0
 	for c := range xmlscan.Children(inner, ns.Client) {
-		raw := c.Raw
+		raw, space := c.Raw, st.Element.SpaceOf(&c)
 		switch {
-		case string(c.Space) == ns.Client && string(c.Local) == "show":
+		case string(space) == ns.Client && string(c.Local) == "show":
 			shows++
 			p.Show = standardShow(string(c.Inner))
 			p.Declared = p.Show
-			if p.Show == "" || p.Show != string(c.Inner) {
+			if p.Show == "" || p.Show != string(c.Inner) || c.Raw[1] != 's' {
 				p.Declared = strings.TrimSpace(xmlscan.Text(c.Inner))
 				p.Show = standardShow(p.Declared)
 				rewritten = true
@@ -117,7 +117,7 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 					out = append(out, "<show>"+p.Show+"</show>"...)
 				}
 			}
-		case string(c.Space) == ns.Client && string(c.Local) == "priority":
+		case string(space) == ns.Client && string(c.Local) == "priority":
 			priorities++
 			n, err := strconv.ParseInt(strings.TrimSpace(xmlscan.Text(c.Inner)), 10, 8)
 			if err != nil {
@@ -125,7 +125,7 @@ func (srv *Server) readPresence(st *Stanza) (*Presence, *stanza.Error) {
 				return nil, &e
 			}
 			p.Priority = int8(n)
-		case srv.reserved(c.Space):
+		case srv.reserved(space):
 			rewritten = true
 			raw = nil
 		}

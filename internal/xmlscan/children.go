@@ -10,7 +10,8 @@ import (
 // Child is an element directly inside another one.
 type Child struct {
 	Local []byte
-	// Space is the namespace name; nil when the prefix is declared further out.
+	// Space is the namespace name; nil when the prefix is declared further out: see
+	// Element.SpaceOf.
 	Space []byte
 	Attrs []Attr
 	Raw   []byte
@@ -22,6 +23,23 @@ func (c *Child) Attr(name string) []byte {
 	for i := range c.Attrs {
 		if string(c.Attrs[i].Name) == name {
 			return c.Attrs[i].Value
+		}
+	}
+	return nil
+}
+
+// SpaceOf is the namespace name of a child of e, whose prefix may be declared there or in
+// the scope around it; nil when it is not declared.
+func (e *Element) SpaceOf(c *Child) []byte {
+	if c.Space != nil {
+		return c.Space
+	}
+	prefix, _, _ := bytes.Cut(c.Raw[1:], []byte(":"))
+	for _, list := range [...][]Attr{e.Attrs, e.Outer} {
+		for _, a := range list {
+			if name, ok := bytes.CutPrefix(a.Name, []byte("xmlns:")); ok && bytes.Equal(name, prefix) {
+				return []byte(Unescape(a.Value))
+			}
 		}
 	}
 	return nil

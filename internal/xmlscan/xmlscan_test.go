@@ -245,6 +245,17 @@ func TestChildrenAndText(t *testing.T) {
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("children\n%q\n%q", got, want)
 	}
+	el := Element{
+		Attrs: []Attr{{Name: []byte("xmlns:q"), Value: []byte("urn:&#x71;")}, {Name: []byte("xmlns"), Value: []byte("urn:d")}},
+		Outer: []Attr{{Name: []byte("xmlns:o"), Value: []byte("urn:o")}},
+	}
+	got = nil
+	for c := range Children([]byte("<q:a/><o:b/><c/><o:d xmlns:o='urn:x'/><z:e/>"), "urn:d") {
+		got = append(got, string(el.SpaceOf(&c))+" "+string(c.Local))
+	}
+	if strings.Join(got, "|") != "urn:q a|urn:o b|urn:d c|urn:x d| e" {
+		t.Errorf("namespaces of children: %q", got)
+	}
 	if got := Text(inner); got != "t<no/>&" {
 		t.Errorf("text %q", got)
 	}

@@ -65,7 +65,7 @@ func (m *Module) Start(h *server.Host) error {
 	}
 	h.Declare(server.Protocol{
 		Number: "XEP-0280", Title: "Message Carbons", Version: "1.0.1",
-		Notes: "not for messages to and from services; of errors, those that carry what they answer, " +
+		Notes: "not for messages to and from services of the server's own; of errors, those that carry what they answer, " +
 			"and those of the server about messages that nobody took",
 		Features: []string{ns.Carbons},
 	})
@@ -139,12 +139,14 @@ func (m *Module) routed(_ context.Context, e *server.Routed) {
 		return
 	}
 	whole := e.Stanza.Append(nil, e.Stanza.From, e.To)
-	received := &copied{user: recipient, kind: "received", typ: e.Stanza.Type, data: whole, but: []jid.JID{e.To}, notBare: !e.Direct}
+	// What nobody got, as an error to a client that is gone, is news for all.
+	notBare := !e.Direct && e.Count > 0
+	received := &copied{user: recipient, kind: "received", typ: e.Stanza.Type, data: whole, but: []jid.JID{e.To}, notBare: notBare}
 	sent := &copied{user: sender, kind: "sent", typ: e.Stanza.Type, data: without(whole, e.Extra), but: []jid.JID{e.Stanza.From}}
 	switch {
 	case sender == recipient:
 		// Each resource gets a message once, as it is or as a copy.
-		sent.but, sent.notBare = append(sent.but, e.To), !e.Direct
+		sent.but, sent.notBare, sent.data = append(sent.but, e.To), notBare, whole
 		m.hand(e.Batch, sent)
 	case e.Refused:
 		// What the sender was told is news for the sender's other clients as well.

@@ -121,6 +121,16 @@ func TestCopies(t *testing.T) {
 		quiet.Expect(carbon("sent", "alice", quiet, "chat", message("{alice/web}", "{alice/phone}", chat)))
 		nothing(t)
 	})
+	t.Run("an error for a resource that is gone", func(t *testing.T) {
+		defer drain()
+		const failed = "type='error'><body>x</body><error type='wait'/></message>"
+		bob.Send("<message to='alice@example.com/gone' " + failed)
+		for _, c := range []*servertest.Client{phone, quiet} {
+			c.Expect(carbon("received", "alice", c, "error", message("{bob/web}", "alice@example.com/gone", failed)))
+		}
+		tablet.Expect(carbon("sent", "bob", tablet, "error", message("{bob/web}", "alice@example.com/gone", failed)))
+		nothing(t)
+	})
 	t.Run("that nobody takes", func(t *testing.T) {
 		defer drain()
 		alice.Send("<message to='nobody@example.com' " + chat)
@@ -175,6 +185,11 @@ func TestEligible(t *testing.T) {
 		{"private to others", "chat", body + "<private xmlns='urn:x'/>", true},
 		{"no-copy", "chat", body + "<no-copy xmlns='urn:xmpp:hints'/>", false},
 		{"no-copy in an error", "error", body + "<no-copy xmlns='urn:xmpp:hints'/>", true},
+		{"no-copy by a prefix", "chat' xmlns:h='urn:xmpp:hints", body + "<h:no-copy/>", false},
+		{"private by a prefix", "chat' xmlns:c='urn:xmpp:carbons:&#x32;", body + "<c:private/>", false},
+		{"chat state by a prefix", "normal' xmlns:s='http://jabber.org/protocol/chatstates", "<s:active/>", true},
+		{"private to an invitation", "", "<x xmlns='http://jabber.org/protocol/muc#user'><invite/></x><private xmlns='urn:xmpp:carbons:2'/>", false},
+		{"as if of a room", "chat", body + "<x xmlns='http://jabber.org/protocol/muc#user'/>", true},
 		{"no-store", "chat", body + "<no-store xmlns='urn:xmpp:hints'/>", true},
 		{"a copy made up", "chat", "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'/></received>", false},
 		{"a copy of what was sent made up", "chat", body + "<sent xmlns='urn:xmpp:carbons:2'/>", false},
@@ -221,6 +236,44 @@ func TestExtra(t *testing.T) {
 	bob.Expect(message("{alice/web}", "{bob/web}", before+after))
 	tablet.Expect(carbon("received", "bob", tablet, "chat", message("{alice/web}", "{bob/web}", before+after)))
 	phone.Expect(carbon("sent", "alice", phone, "chat", message("{alice/web}", "{bob/web}", before+"</message>")))
+	// The sender's account is the recipient's.
+	tab := online(s, "alice/tab")
+	phone.Drain()
+	alice.Drain()
+	alice.Send("<message to='alice@example.com/tab' type='chat'><body>b</body></message>")
+	tab.Expect(message("{alice/web}", "{alice/tab}", before+after))
+	phone.Expect(carbon("sent", "alice", phone, "chat", message("{alice/web}", "{alice/tab}", before+after)))
+}
+
+// TestComponents: what goes to and comes from other hosts is copied like all else, but
+// not what people in rooms there say in private, which the room sends to all clients
+// (section 6.1).
+func TestComponents(t *testing.T) {
+	h := new(gateway)
+	s := servertest.New(t, servertest.Options{Directory: people(), Modules: []server.Module{carbons.New(), h}})
+	alice, phone := online(s, "alice/web"), online(s, "alice/phone")
+	wants(t, phone, enable)
+	alice.Drain()
+	phone.Drain()
+	const chat, private = "type='chat'><body>b</body></message>", "type='chat'><x xmlns='http://jabber.org/protocol/muc#user'/><body>b</body></message>"
+	for _, rest := range []string{chat, private} {
+		alice.Send("<message to='room@gate.example.com/nick' " + rest)
+		phone.Expect(carbon("sent", "alice", phone, "chat", message("{alice/web}", "room@gate.example.com/nick", rest)))
+	}
+	alice.Send("<message to='room@gate.example.com' type='groupchat'><body>b</body></message>")
+	phone.ExpectNothing()
+	h.send(t, "room@gate.example.com/nick", chat, alice)
+	alice.Expect(message("room@gate.example.com/nick", "{alice/web}", chat))
+	phone.Expect(carbon("received", "alice", phone, "chat", message("room@gate.example.com/nick", "{alice/web}", chat)))
+	h.send(t, "room@gate.example.com/nick", private, alice)
+	alice.Expect(message("room@gate.example.com/nick", "{alice/web}", private))
+	phone.ExpectNothing()
+	// What does not get there is news for all clients.
+	h.gone = true
+	alice.Send("<message to='gate.example.com' " + chat)
+	alice.Next()
+	phone.Expect(carbon("sent", "alice", phone, "chat", message("{alice/web}", "gate.example.com", chat)))
+	phone.Expect(carbon("received", "alice", phone, "error", message("gate.example.com", "{alice/web}", "type='error'>"+unheard+"</message>")))
 }
 
 // What a lost connection was given is not copied to the user's others once more.

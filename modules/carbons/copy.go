@@ -18,15 +18,16 @@ const (
 )
 
 // eligible reports whether a message is to be copied (section 6.1). An error tells what
-// it is about only if it carries that with it.
+// it is about only if it carries that with it. A room of a component copies what people
+// there say in private itself, and marks it.
 func eligible(st *server.Stanza) bool {
 	if st.Type == "groupchat" {
 		return false
 	}
-	body, talk := false, st.Type == "chat"
+	body, talk, room := false, st.Type == "chat", false
 	for c := range xmlscan.Children(st.Element.Inner, ns.Client) {
 		name := string(c.Local)
-		switch string(c.Space) {
+		switch string(st.Element.SpaceOf(&c)) {
 		case ns.Client:
 			body = body || name == "body"
 		case ns.Carbons:
@@ -42,10 +43,12 @@ func eligible(st *server.Stanza) bool {
 		case chatStates, receipts, markers, invitation:
 			talk = true
 		case mucUser:
-			talk = talk || invites(c.Inner)
+			invited := invites(c.Inner)
+			talk = talk || invited
+			room = room || !invited && st.Session == nil && st.From.IsFull()
 		}
 	}
-	return talk || body && st.Type != "headline"
+	return !room && (talk || body && st.Type != "headline")
 }
 
 // invites reports whether the content of <x/> is a mediated invitation (XEP-0045 section

@@ -10,7 +10,9 @@ import (
 
 	"github.com/beevik/etree"
 
+	"rollcall/internal/jid"
 	"rollcall/internal/servertest"
+	"rollcall/internal/xmlscan"
 	"rollcall/server"
 )
 
@@ -69,3 +71,37 @@ func (l *liar) Joined(b *server.Batch, node string) {
 func (*liar) Told(*server.Batch, string, []byte) {}
 
 func (*liar) Left(*server.Batch, string) {}
+
+// gateway answers for another host.
+type gateway struct {
+	host *server.Host
+	gone bool
+}
+
+func (*gateway) Name() string { return "gateway" }
+
+func (g *gateway) Start(h *server.Host) error {
+	g.host = h
+	return h.ServeForeign("gate.example.com", g)
+}
+
+func (g *gateway) Receive(*server.Batch, []byte) bool { return !g.gone }
+
+// send sends a message to a client.
+func (g *gateway) send(t *testing.T, from, rest string, c *servertest.Client) {
+	t.Helper()
+	var scan xmlscan.Scanner
+	scan.Scope([]xmlscan.Attr{{Name: []byte("xmlns"), Value: []byte("jabber:client"), Quote: '\''}})
+	scan.SetLimits(xmlscan.Limits{Bytes: 10000, Depth: 10, Attrs: 10})
+	var el xmlscan.Element
+	if _, err := scan.Next([]byte(message(from, c.JID.String(), rest)), &el); err != nil {
+		t.Fatal(err)
+	}
+	sender, err := jid.Parse(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := g.host.NewBatch()
+	defer b.Flush()
+	g.host.Route(b, server.Message, &el, sender, c.JID)
+}

@@ -50,7 +50,7 @@ func mark(_ context.Context, e *server.MessageEvent) {
 		inner = e.Inner
 	}
 	if bytes.Contains(inner, []byte("stanza-id")) {
-		if left, forged := without(inner, by); forged {
+		if left, forged := without(el, inner, by); forged {
 			inner, e.Inner = left, left
 		}
 	}
@@ -79,10 +79,10 @@ func appendID(dst []byte, by jid.JID) []byte {
 
 // without leaves out ids in the name of an account, however its address is written
 // (XEP-0359 section 4). What stands between the elements goes with them.
-func without(inner []byte, by jid.JID) (left []byte, forged bool) {
+func without(el *xmlscan.Element, inner []byte, by jid.JID) (left []byte, forged bool) {
 	left = make([]byte, 0, len(inner))
 	for c := range xmlscan.Children(inner, ns.Client) {
-		if isBy(&c, by) {
+		if string(c.Local) == "stanza-id" && string(el.SpaceOf(&c)) == ns.StanzaID && isBy(&c, by) {
 			forged = true
 			continue
 		}
@@ -91,12 +91,8 @@ func without(inner []byte, by jid.JID) (left []byte, forged bool) {
 	return left, forged
 }
 
-// isBy reports whether a child is an id by an account. One whose prefix is declared
-// further out counts whatever its namespace is.
+// isBy reports whether an id says that it is by an account.
 func isBy(c *xmlscan.Child, by jid.JID) bool {
-	if string(c.Local) != "stanza-id" || c.Space != nil && string(c.Space) != ns.StanzaID {
-		return false
-	}
 	who, err := jid.Parse(xmlscan.Unescape(c.Attr("by")))
 	return err == nil && who == by
 }
