@@ -51,7 +51,7 @@ func (c *community) ownProjects(ctx context.Context, iq *server.IQ) (server.Payl
 		el.CreateAttr("jid", c.projectJID(p.ID))
 		el.CreateAttr("name", p.Name)
 		el.CreateAttr("members", strconv.Itoa(len(members)))
-		el.CreateAttr("online", strconv.Itoa(len(online)))
+		el.CreateAttr("online", strconv.Itoa(len(c.seen(c.byID(online), iq.From))))
 	}
 	return server.Tree{Element: answer}, nil
 }
@@ -87,6 +87,9 @@ func (c *community) statuses(ctx context.Context, iq *server.IQ) (server.Payload
 	}
 	answer := tree(ns.Project, "status")
 	for i, id := range ids {
+		if c.hidden(id, iq.From) {
+			shows[i] = storage.Offline
+		}
 		c.addUser(answer, id, shows[i])
 	}
 	return server.Tree{Element: answer}, nil
@@ -135,6 +138,7 @@ func (c *community) online(ctx context.Context, iq *server.IQ, p storage.Project
 	if err != nil {
 		return nil, err
 	}
+	list = c.seen(list, iq.From)
 	answer := tree(ns.Project, "online")
 	answer.CreateAttr("rev", strconv.FormatUint(rev, 10))
 	answer.CreateAttr("total", strconv.Itoa(len(list)))
@@ -225,6 +229,22 @@ func (c *community) byID(list []storage.OnlineUser) []storage.OnlineUser {
 	return list
 }
 
+// hidden reports whether a user is offline for somebody who asks, whatever is true: one of
+// the two blocks the other (XEP-0191 section 3.3).
+func (c *community) hidden(id string, from jid.JID) bool {
+	user, err := jid.New(id, c.host, "")
+	return err == nil && !c.m.host.Passes(user, from)
+}
+
+// seen is those of a list who are not hidden.
+func (c *community) seen(list []storage.OnlineUser, from jid.JID) []storage.OnlineUser {
+	hidden := func(u storage.OnlineUser) bool { return c.hidden(u.ID, from) }
+	if !slices.ContainsFunc(list, hidden) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), hidden)
+}
+
 // addDelta lists the changed users as they are now.
 func (c *community) addDelta(answer *etree.Element, list []storage.OnlineUser, changed map[string]struct{}) {
 	shows := make(map[string]storage.Show, len(list))
@@ -304,7 +324,7 @@ func (c *community) projectItems(ctx context.Context, iq *server.IQ, p storage.P
 	if err != nil {
 		return nil, err
 	}
-	list = c.byID(list)
+	list = c.seen(c.byID(list), iq.From)
 	names := make(map[string]string, len(members))
 	for _, u := range members {
 		names[u.ID] = u.Name

@@ -33,7 +33,7 @@ func TestMark(t *testing.T) {
 		{"type='headline'", "<body>x</body><s:stanza-id xmlns:s='urn:xmpp:sid:0' id='1' by='bob@example.com'/>", "<body>x</body>"},
 		{"xmlns:s='urn:xmpp:sid:0'", "<body>x</body><s:stanza-id id='1' by='bob@example.com'/>", "<body>x</body>" + ours},
 		// others' are not ours to touch
-		{"xmlns:s='urn:other'", "<body>x</body><s:stanza-id id='1' by='bob@example.com'/>", 
+		{"xmlns:s='urn:other'", "<body>x</body><s:stanza-id id='1' by='bob@example.com'/>",
 			"<body>x</body><s:stanza-id xmlns:s='urn:other' id='1' by='bob@example.com'/>" + ours},
 		{"type='chat'", "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='room@muc.example.com'/>",
 			"<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='room@muc.example.com'/>" + ours},
