@@ -146,15 +146,21 @@ type component struct {
 	m *Module
 	Component
 
-	mu    sync.Mutex
-	at    *conn  // nil while it is not connected here
-	there string // another node that it is connected to; empty for none
+	// telling is held while at changes and other nodes are told: they hear in order.
+	telling sync.Mutex
+
+	mu    sync.Mutex // taken under telling
+	at    *conn      // nil while it is not connected here
+	there []string   // other nodes that it is connected to, the latest one last
 }
 
 // Receive implements server.Foreign.
 func (c *component) Receive(b *server.Batch, el []byte) bool {
 	c.mu.Lock()
-	at, there := c.at, c.there
+	at, there := c.at, ""
+	if n := len(c.there); n > 0 {
+		there = c.there[n-1]
+	}
 	c.mu.Unlock()
 	switch {
 	case at != nil:
@@ -170,23 +176,34 @@ func (c *component) Receive(b *server.Batch, el []byte) bool {
 // enter connects the component, unless it is connected already. The connection that it
 // has is tried then: if its peer is gone, the next attempt succeeds.
 func (c *component) enter(at *conn) bool {
+	had := c.put(at)
+	if had != nil {
+		had.send([]byte(" ")) // which may end it
+	}
+	return had == nil
+}
+
+// put is enter; it returns the connection that there is.
+func (c *component) put(at *conn) (had *conn) {
+	c.telling.Lock()
+	defer c.telling.Unlock()
 	c.mu.Lock()
-	had := c.at
+	had = c.at
 	if had == nil {
 		c.at = at
 	}
 	c.mu.Unlock()
-	if had != nil {
-		had.send([]byte(" "))
-		return false
+	if had == nil {
+		c.m.connected.Inc()
+		c.tellNodes(itemUp)
 	}
-	c.m.connected.Inc()
-	c.tellNodes(itemUp)
-	return true
+	return had
 }
 
 // leave ends the connection of the component, if it is this one.
 func (c *component) leave(at *conn) {
+	c.telling.Lock()
+	defer c.telling.Unlock()
 	c.mu.Lock()
 	was := c.at == at
 	if was {

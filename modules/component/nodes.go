@@ -1,6 +1,8 @@
 package component
 
 import (
+	"slices"
+
 	"rollcall/internal/packed"
 	"rollcall/server"
 )
@@ -44,9 +46,7 @@ func (m *Module) Left(_ *server.Batch, node string) {
 func (c *component) notAt(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.there == node {
-		c.there = ""
-	}
+	c.there = slices.DeleteFunc(c.there, func(name string) bool { return name == node })
 }
 
 // Told implements server.Peers.
@@ -66,29 +66,44 @@ func (m *Module) Told(b *server.Batch, node string, data []byte) {
 	}
 	switch kind {
 	case itemUp:
+		c.notAt(node)
 		c.mu.Lock()
-		c.there = node
+		c.there = append(c.there, node)
 		c.mu.Unlock()
 	case itemDown:
 		c.notAt(node)
 	case itemStanza:
-		c.mu.Lock()
-		at := c.at
-		c.mu.Unlock()
-		if at != nil { // otherwise it has just left; itemDown is on its way
-			at.send(el)
-		}
+		c.take(b, node, el)
+	}
+}
+
+// take takes a stanza from another node. The component may have left just now, while
+// itemDown is on its way there.
+func (c *component) take(b *server.Batch, node string, el []byte) {
+	c.mu.Lock()
+	at := c.at
+	c.mu.Unlock()
+	if at != nil {
+		at.send(el)
+	} else if err := c.m.host.NotConnected(b, el); err != nil {
+		c.m.host.Log().Error("a stanza for a component cannot be read", "node", node, "name", c.Name, "err", err)
 	}
 }
 
 // tellConnected tells a node which components are connected here.
 func (m *Module) tellConnected(b *server.Batch, node string) {
 	for _, c := range m.components {
-		c.mu.Lock()
-		here := c.at != nil
-		c.mu.Unlock()
-		if here {
-			m.host.Tell(b, node, c.item(itemUp, nil))
-		}
+		c.tellConnected(b, node)
+	}
+}
+
+func (c *component) tellConnected(b *server.Batch, node string) {
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	c.mu.Lock()
+	here := c.at != nil
+	c.mu.Unlock()
+	if here {
+		c.m.host.Tell(b, node, c.item(itemUp, nil))
 	}
 }
