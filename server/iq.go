@@ -53,7 +53,7 @@ func (iq *IQ) Payload() (*etree.Element, error) {
 
 // Encode is an element of a parsed payload by itself: with the declarations of
 // namespaces that it has from further out.
-func Encode(el *etree.Element) ([]byte, error) {
+func Encode(el *etree.Element) []byte {
 	alone := el.Copy()
 	declared := func(space, key string) bool {
 		return slices.ContainsFunc(alone.Attr, func(a etree.Attr) bool { return a.Space == space && a.Key == key })
@@ -68,7 +68,10 @@ func Encode(el *etree.Element) ([]byte, error) {
 			}
 		}
 	}
-	return Tree{Element: alone}.AppendXML(nil)
+	var b bytes.Buffer
+	// A reader takes line ends and tabs for blanks in attributes, unless they are references.
+	alone.WriteTo(&b, &etree.WriteSettings{CanonicalText: true, CanonicalAttrVal: true})
+	return b.Bytes()
 }
 
 // Payload is the child of an iq result.

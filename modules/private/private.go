@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (m *Module) get(ctx context.Context, iq *server.IQ, el *etree.Element) (ser
 	}
 	data, err := m.o.Documents.Document(ctx, iq.From.Local(), k)
 	if errors.Is(err, storage.ErrNotFound) {
-		data, err = server.Encode(el)
+		data, err = server.Encode(el), nil
 	}
 	if err != nil {
 		return nil, failure(err)
@@ -113,29 +114,29 @@ func (m *Module) get(ctx context.Context, iq *server.IQ, el *etree.Element) (ser
 	return server.Raw("<query xmlns='" + ns.Private + "'>" + string(data) + "</query>"), nil
 }
 
-// put stores elements in the place of those before. One without content removes.
+// put stores elements in the place of those before. One without content removes. When
+// there is no room for one, those that came before it in the request are stored.
 func (m *Module) put(ctx context.Context, iq *server.IQ, elements []*etree.Element) error {
 	if len(elements) == 0 || len(elements) > maxAtOnce {
 		return server.Error(stanza.NotAcceptable, fmt.Sprintf("between 1 and %d elements are needed", maxAtOnce))
 	}
-	all := make(map[string][]byte, len(elements))
+	keys := make([]string, 0, len(elements))
 	for _, el := range elements {
 		k, err := key(el)
 		if err != nil {
 			return err
 		}
-		if _, twice := all[k]; twice {
+		if slices.Contains(keys, k) {
 			return server.Error(stanza.NotAcceptable, "the same element is there twice")
 		}
-		all[k] = nil
-		if len(el.ChildElements()) > 0 || strings.TrimSpace(el.Text()) != "" || hasAttrs(el) {
-			if all[k], err = server.Encode(el); err != nil {
-				return err
-			}
-		}
+		keys = append(keys, k)
 	}
-	for k, data := range all {
-		if err := m.o.Documents.PutDocument(ctx, iq.From.Local(), k, data, m.o.Limit); err != nil {
+	for i, el := range elements {
+		var data []byte
+		if len(el.ChildElements()) > 0 || strings.TrimSpace(el.Text()) != "" || hasAttrs(el) {
+			data = server.Encode(el)
+		}
+		if err := m.o.Documents.PutDocument(ctx, iq.From.Local(), keys[i], data, m.o.Limit); err != nil {
 			return failure(err)
 		}
 	}

@@ -59,6 +59,37 @@ func TestDeclarations(t *testing.T) {
 		c.Ask("get", "", "<query xmlns='jabber:iq:private'><a xmlns='urn:p'/></query>"))
 }
 
+// TestInOrder: where there is room for some of a request, those are stored that come first.
+func TestInOrder(t *testing.T) {
+	for range 10 {
+		c, docs := start(t, storage.DocumentLimit{Documents: 2})
+		elements := "<c xmlns='urn:c'>1</c><a xmlns='urn:a'>1</a><b xmlns='urn:b'>1</b>"
+		if got := ask(c, "set", elements); got != "policy-violation" {
+			t.Fatal(got)
+		}
+		for key, want := range map[string]error{"private c urn:c": nil, "private a urn:a": nil, "private b urn:b": storage.ErrNotFound} {
+			if _, err := docs.Document(t.Context(), "alice", key); !errors.Is(err, want) {
+				t.Errorf("%s: %v", key, err)
+			}
+		}
+	}
+}
+
+// TestCharacters: what a client stores comes back as it was, with what XML would otherwise
+// take for blanks (XML 1.0 sections 2.11 and 3.3.3).
+func TestCharacters(t *testing.T) {
+	c, docs := start(t, storage.DocumentLimit{})
+	const el = "<a xmlns='urn:a' b='1&#10;2&#9;3&#13;4&apos;5&quot;6&lt;7&amp;8 9' xml:lang='de'>x&#13;y\n\t&apos;&quot;&gt;]]&gt;<![CDATA[<&]]><b xmlns=''/></a>"
+	c.Send("<iq type='set' id='1'><query xmlns='jabber:iq:private'>" + el + "</query></iq>")
+	c.Expect("<iq type='result' id='1' from='alice@example.com' to='{alice}'/>")
+	c.Match("<iq type='result' from='alice@example.com' to='{alice}' id='{any}'><query xmlns='jabber:iq:private'>"+el+"</query></iq>",
+		c.Ask("get", "", "<query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query>"))
+	kept, err := docs.Document(t.Context(), "alice", "private a urn:a")
+	if err != nil || !strings.Contains(string(kept), "1&#xA;2&#x9;3&#xD;4") {
+		t.Errorf("kept: %s, %v", kept, err)
+	}
+}
+
 func TestTrouble(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

@@ -74,9 +74,7 @@ func (m *Module) own(ctx context.Context, iq *server.IQ) (server.Payload, error)
 	}
 	var data []byte // none for an empty card
 	if len(card.ChildElements()) > 0 {
-		if data, err = server.Encode(card); err != nil {
-			return nil, err
-		}
+		data = server.Encode(card)
 	}
 	if len(data) > m.o.Bytes {
 		return nil, server.Error(stanza.PolicyViolation, fmt.Sprintf("a vCard may have %d bytes", m.o.Bytes))
