@@ -80,14 +80,11 @@ func (c *community) askNext(b *server.Batch, pe *peer) {
 // for all parts of a question, and tells it of changes there from now on.
 func (c *community) reply(b *server.Batch, pe *peer, q *question) {
 	a := &answer{turn: q.turn}
-	var rooms []*room
-	for _, id := range q.projects {
-		if r := c.room(id); r != nil {
-			r.interest(pe, q.number)
-			rooms = append(rooms, r)
-		}
-	}
+	c.interest(pe, q)
 	c.m.host.Tell(b, pe.node, packed.AppendUint(c.header(kindBegin), q.turn))
+	// Again: somebody may have come into a project that nobody of this node was in. What
+	// was told of that before the question began counts as older than it.
+	rooms := c.interest(pe, q)
 	size := 0
 	for _, r := range rooms {
 		if size > maxReply {
@@ -110,6 +107,18 @@ func (c *community) reply(b *server.Batch, pe *peer, q *question) {
 	}
 	a.rev = c.rev.Load()
 	c.m.host.Tell(b, pe.node, a.append(c.header(kindAnswer)))
+}
+
+// interest notes that a node has people in the projects that it asks about, and lists
+// those that somebody of this node is in.
+func (c *community) interest(pe *peer, q *question) (rooms []*room) {
+	for _, id := range q.projects {
+		if r := c.room(id); r != nil {
+			r.interest(pe, q.number)
+			rooms = append(rooms, r)
+		}
+	}
+	return rooms
 }
 
 // toldBefore reports whether an earlier part of the question was about somebody with
