@@ -24,6 +24,7 @@ import (
 //     anybody who writes to somebody who is not there. XEP-0206 section 7 has a
 //     connection manager say recipient-unavailable to its server; between users it
 //     would give away that somebody was online.
+//   - A message from somebody who is blocked by now goes back to the sender.
 //   - A message from the account itself was meant for that connection alone, as copies of
 //     others are (XEP-0280), and is dropped.
 //   - An iq request is answered with service-unavailable.
@@ -178,6 +179,10 @@ func (u *undelivered) message(el *returned) bool {
 		u.copied++
 	}
 	if el.typ == "error" || el.typ == "headline" || el.from == u.s.jid.Bare() {
+		return true
+	}
+	if !u.srv.passes(el.from, el.to) {
+		u.refuse(el) // as if it came now
 		return true
 	}
 	takes := func(x *Session) (can, needs bool) {

@@ -4,7 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/jid"
 	"rollcall/internal/servertest"
+	"rollcall/server"
 )
 
 const bounce = "<error type='cancel'><service-unavailable xmlns='" + stanzas + "'/></error>"
@@ -160,4 +162,25 @@ func available(s *servertest.Server, address string) *servertest.Client {
 	c.Send("<presence/>")
 	c.Drain()
 	return c
+}
+
+// What comes back from who is blocked by now goes nowhere else (XEP-0191 section 3.3).
+func TestUndeliveredFromBlocked(t *testing.T) {
+	filter := &module{name: "filter", start: func(h *server.Host) error {
+		h.SetFilter(func(from, _ jid.JID) server.Verdict {
+			if from.Local() == "bob" {
+				return server.Shunned
+			}
+			return server.Pass
+		})
+		return nil
+	}}
+	s := servertest.New(t, servertest.Options{Directory: people(), Modules: []server.Module{filter}})
+	gone, web, bob := s.Login("alice/gone"), s.Online("alice/web"), s.Login("bob/x")
+	gone.Drop()
+	for _, to := range []string{"alice@example.com", "alice@example.com/gone"} {
+		gone.Session().Undelivered(written(stanzaFrom("message", "bob@example.com/x", to, "type='chat' id='1'/>")))
+		bob.Expect("<message from='" + to + "' to='{bob}' type='error' id='1'>...</message>")
+	}
+	web.ExpectNothing()
 }

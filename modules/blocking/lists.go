@@ -121,7 +121,7 @@ func (ls *lists) verdict(from, to jid.JID) server.Verdict {
 	case sender == recipient:
 	case ls.of(sender).matches(to) && !ls.isHost(to):
 		return server.Shuns
-	case ls.of(recipient).matches(from):
+	case ls.of(recipient).matches(from) && !ls.isHost(from):
 		return server.Shunned
 	}
 	return server.Pass

@@ -48,6 +48,21 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
+// TestHosts: virtual hosts themselves are blocked in no direction.
+func TestHosts(t *testing.T) {
+	ls := crowd(t, 1)
+	user := parse(t, "u0@example.com")
+	ls.set(user, []jid.JID{parse(t, "example.com"), parse(t, "other.example")})
+	for address, want := range map[string][2]server.Verdict{
+		"example.com": {server.Pass, server.Pass}, "example.com/x": {server.Pass, server.Pass},
+		"x@example.com": {server.Shuns, server.Shunned}, "other.example": {server.Shuns, server.Shunned},
+	} {
+		if j := parse(t, address); ls.verdict(user, j) != want[0] || ls.verdict(j, user) != want[1] {
+			t.Errorf("%s: %d, %d", address, ls.verdict(user, j), ls.verdict(j, user))
+		}
+	}
+}
+
 // A stanza asks for a verdict: that must not cost memory.
 func TestAllocation(t *testing.T) {
 	ls := crowd(t, 100)

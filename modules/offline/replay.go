@@ -159,6 +159,11 @@ func (m *Module) run(ctx context.Context, b *server.Batch, r *replay) {
 			return
 		}
 		list, err := m.next(ctx, r)
+		if err == nil && len(list) > 0 {
+			if list = m.wanted(ctx, r.bare, list); len(list) == 0 {
+				continue
+			}
+		}
 		switch {
 		case err != nil:
 			m.failed("messages that wait for a user cannot be read", err, "user", r.bare.String())
@@ -210,6 +215,23 @@ func (m *Module) next(ctx context.Context, r *replay) ([]storage.Kept, error) {
 		}
 	}
 	return list, nil
+}
+
+// wanted is those of a page that the user does not block by now (XEP-0191 section 3.3). The
+// others are forgotten.
+func (m *Module) wanted(ctx context.Context, bare jid.JID, list []storage.Kept) []storage.Kept {
+	var unwanted []string
+	list = slices.DeleteFunc(list, func(k storage.Kept) bool {
+		el := element(k.Data)
+		from, err := jid.Parse(text(el.Attr("from")))
+		if err != nil || m.host.Passes(from, bare) {
+			return false
+		}
+		unwanted = append(unwanted, k.ID)
+		return true
+	})
+	m.discard(ctx, m.key(bare), unwanted)
+	return list
 }
 
 // send sends a page, and has the client acknowledge it.

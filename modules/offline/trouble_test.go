@@ -3,6 +3,7 @@ package offline_test
 import (
 	"errors"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"rollcall/internal/jid"
 	"rollcall/internal/servertest"
 	"rollcall/modules/offline"
+	"rollcall/server"
 	"rollcall/storage"
 )
 
@@ -245,6 +247,48 @@ func TestRemovedMeanwhile(t *testing.T) {
 	alice := h.Login("alice/web")
 	h.spool.before(func() { h.Directory.RemoveUser("bob") })
 	alice.Send(chat("bob@example.com", "one"))
+	if n := h.count(t, "bob"); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// blocker has somebody blocked, by the bare address.
+type blocker struct{ whom atomic.Pointer[string] }
+
+func (*blocker) Name() string { return "blocker" }
+
+func (x *blocker) Start(h *server.Host) error {
+	h.SetFilter(func(from, _ jid.JID) server.Verdict {
+		if whom := x.whom.Load(); whom != nil && from.Bare().String() == *whom {
+			return server.Shunned
+		}
+		return server.Pass
+	})
+	return nil
+}
+
+// TestBlocked: what waits from somebody who is blocked by now is not delivered, and does
+// not keep others' from being so.
+func TestBlocked(t *testing.T) {
+	x := new(blocker)
+	h := newHouse(t, func(o *offline.Options, so *servertest.Options) {
+		so.Modules = append(so.Modules, x)
+		so.Directory.AddUser("carol", "")
+	})
+	alice, carol := h.Login("alice/web"), h.Login("carol/web")
+	for range 120 { // more than a page
+		alice.Send(chat("bob@example.com", "no"))
+	}
+	carol.Send(chat("bob@example.com", "yes"))
+	h.await(t, "bob", 121)
+	whom := "alice@example.com"
+	x.whom.Store(&whom)
+	bob := h.Online("bob/phone")
+	if got := bodies(bob, 1); got != "yes" {
+		t.Errorf("got %s", got)
+	}
+	answer(t, bob)
+	bob.ExpectNothing()
 	if n := h.count(t, "bob"); n != 0 {
 		t.Errorf("%d are left", n)
 	}
