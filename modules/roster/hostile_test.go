@@ -255,3 +255,24 @@ func TestNodeDies(t *testing.T) {
 		sees("after it came back", false)
 	})
 }
+
+// The last room in a roster is taken while somebody is asked: the request is taken back.
+func TestFullMeanwhile(t *testing.T) {
+	w := newWorld(t, "alice", "bob")
+	w.items = 1
+	s := w.start()
+	alice, bob := reader(s, "alice/a"), reader(s, "bob/b")
+	w.rosters.before = func(user string) {
+		if user == "alice" {
+			w.put("alice", storage.RosterItem{Contact: "eve@example.com", Name: "Eve"})
+		}
+	}
+	alice.Send("<presence to='bob@example.com' type='subscribe'/>")
+	alice.Expect("<presence from='bob@example.com' to='{alice}' type='error'><error type='wait'><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>...</error></presence>")
+	bob.Expect(said("alice", "bob", "subscribe"))
+	bob.Expect(said("alice", "bob", "unsubscribe"))
+	bob.ExpectNothing()
+	if got := w.says("alice", "bob@example.com") + w.says("bob", "alice@example.com"); got != "--" {
+		t.Error(got)
+	}
+}

@@ -27,6 +27,8 @@ type fragile struct {
 	after int  // calls that work before
 	done  bool // what fails was done all the same
 	reads int
+	// before runs before an item of a user is changed; nil for nothing.
+	before func(user string)
 }
 
 func (f *fragile) fail(err error, after int) {
@@ -82,6 +84,9 @@ func (f *fragile) ChangeRosterItem(ctx context.Context, user, contact string, li
 			err = errors.Join(err, also)
 		}
 		return storage.RosterItem{}, err
+	}
+	if f.before != nil {
+		f.before(user)
 	}
 	return f.Rosters.ChangeRosterItem(ctx, user, contact, limit, g)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"mellium.im/xmpp/stanza"
+
 	"rollcall/internal/jid"
 	"rollcall/server"
 	"rollcall/storage"
@@ -53,9 +55,14 @@ func (m *Module) recall(ctx context.Context, b *server.Batch, bare, at jid.JID, 
 // doubt has what two users are to each other looked after, when a change failed that may
 // have been made all the same.
 func (m *Module) doubt(err error, one, other jid.JID) {
-	if errors.Is(err, storage.ErrUnavailable) {
+	if doubtful(err) {
 		m.later(func(ctx context.Context) error { return m.straighten(ctx, one, other) })
 	}
+}
+
+// doubtful reports whether what failed may have been done.
+func doubtful(err error) bool {
+	return err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrInvalid) && !errors.As(err, new(stanza.Error))
 }
 
 // straighten makes the items of two users agree, and what the nodes know of them.

@@ -14,7 +14,6 @@ import (
 	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 	"rollcall/server"
-	"rollcall/storage"
 )
 
 // Bounds of what a client may say of a contact, in bytes of UTF-8 and in groups.
@@ -136,9 +135,7 @@ func (m *Module) set(ctx context.Context, iq *server.IQ) error {
 			check:  func(list []*item) error { return m.fits(list, &w) },
 			become: func(c *contact) { c.set(w.name, w.groups) },
 		})
-		if err != nil {
-			m.doubt(err, from, w.contact)
-		}
+		m.doubt(err, from, w.contact)
 	}
 	if err != nil {
 		return m.explain("set", err, from)
@@ -185,7 +182,7 @@ func (m *Module) remove(ctx context.Context, b *server.Batch, from, at jid.JID) 
 		}
 	}})
 	switch {
-	case errors.Is(err, storage.ErrUnavailable):
+	case doubtful(err):
 		m.later(func(ctx context.Context) error { return m.removed(ctx, from, at) })
 		return err
 	case err != nil:
