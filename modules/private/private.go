@@ -55,6 +55,12 @@ func (m *Module) Start(h *server.Host) error {
 			m.removeUser(ctx, e.User)
 		}
 	})
+	// What its sessions stored after that goes with them.
+	h.OnRemoveConnection(0, func(ctx context.Context, e *server.RemoveConnection) {
+		if e.Reason == server.ReasonUserRemoved {
+			m.removeUser(ctx, e.JID.Local())
+		}
+	})
 	h.Declare(server.Protocol{
 		Number: "XEP-0049", Title: "Private XML Storage", Version: "1.2", Features: []string{ns.Private},
 		Notes: "reserved namespaces are permitted",

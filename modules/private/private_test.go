@@ -123,3 +123,24 @@ func TestRemoved(t *testing.T) {
 		t.Errorf("of %s something is kept, %v", kept, err)
 	}
 }
+
+// TestRemovedMeanwhile: what a client still stores when its user was just removed goes
+// with its session.
+func TestRemovedMeanwhile(t *testing.T) {
+	docs, dir := servertest.NewDocuments(), servertest.NewDirectory().AddUser("alice", "")
+	s := servertest.New(t, servertest.Options{
+		Directory: dir, Modules: []server.Module{private.New(private.Options{Documents: docs, Owners: dir})},
+	})
+	alice := s.Login("alice/web")
+	turn := alice.Session().Begin()
+	dir.RemoveUser("alice")
+	if err := docs.PutDocument(t.Context(), "alice", "private a urn:a", []byte("<a/>"), storage.DocumentLimit{}); err != nil { // in its turn
+		t.Error(err)
+	}
+	turn.End()
+	alice.ExpectClosed(server.ReasonUserRemoved)
+	alice.Session().Begin().End() // after the end
+	if data, err := docs.Document(t.Context(), "alice", "private a urn:a"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("%s, %v", data, err)
+	}
+}

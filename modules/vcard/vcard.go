@@ -51,6 +51,12 @@ func (m *Module) Start(h *server.Host) error {
 			m.removeUser(ctx, e.User)
 		}
 	})
+	// What its sessions stored after that goes with them.
+	h.OnRemoveConnection(0, func(ctx context.Context, e *server.RemoveConnection) {
+		if e.Reason == server.ReasonUserRemoved {
+			m.removeUser(ctx, e.JID.Local())
+		}
+	})
 	h.Declare(server.Protocol{
 		Number: "XEP-0054", Title: "vcard-temp", Version: "1.3.0", Features: []string{ns.VCard},
 		Notes: "of users; readable by everybody with an account",

@@ -72,3 +72,21 @@ func TestRemoved(t *testing.T) {
 		t.Errorf("%s, %v", data, err)
 	}
 }
+
+// TestRemovedMeanwhile: what a client still stores when its user was just removed goes
+// with its session.
+func TestRemovedMeanwhile(t *testing.T) {
+	s, docs := start(t)
+	alice := s.Login("alice/web")
+	turn := alice.Session().Begin()
+	s.Directory.RemoveUser("alice")
+	if err := docs.PutDocument(t.Context(), "alice", "vcard", []byte("<a/>"), storage.DocumentLimit{}); err != nil { // in its turn
+		t.Error(err)
+	}
+	turn.End()
+	alice.ExpectClosed(server.ReasonUserRemoved)
+	alice.Session().Begin().End() // after the end
+	if data, err := docs.Document(t.Context(), "alice", "vcard"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("%s, %v", data, err)
+	}
+}
