@@ -244,10 +244,22 @@ func TestNodes(t *testing.T) {
 	alice.Expect("<iq from='echo.example.com' to='{alice}' type='get' id='1'><q xmlns='urn:q'/></iq>")
 	alice.Send("<iq to='echo.example.com' type='result' id='1'/>")
 	c.expect("<iq from='alice@example.com/web' to='echo.example.com' type='result' id='1'/>")
+	alice.Send("<presence to='room@echo.example.com/nick'/>")
+	c.expect("<presence from='alice@example.com/web' to='room@echo.example.com/nick'/>")
+	c.send("<presence from='room@echo.example.com/other' to='alice@example.com'><show>away</show></presence>" +
+		"<presence from='room@echo.example.com/other' to='alice@example.com/web' type='error'><error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>")
+	alice.Expect("<presence from='room@echo.example.com/other' to='{alice}'><show>away</show></presence>")
+	alice.Expect("<presence from='room@echo.example.com/other' to='{alice}' type='error'><error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>")
+	alice.Send("<presence type='unavailable'/>")
+	alice.Expect("<presence from='{alice}' to='{alice}' type='unavailable'/>")
+	c.expect("<presence from='alice@example.com/web' to='room@echo.example.com/nick' type='unavailable'/>")
 	if err := c.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
 	there.absent(t, alice, name)
+	alice.Send("<presence to='room@echo.example.com/nick' id='p'/>")
+	alice.Expect("<presence type='error' from='room@echo.example.com/nick' to='{alice}' id='p'><error type='cancel'>" +
+		"<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>...</error></presence>")
 	present(t, alice, here.connect(t, name, secret))
 }
 
