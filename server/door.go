@@ -114,6 +114,11 @@ func (s *Session) Begin() *Turn {
 // Turn waits until the session is free and starts a turn, whatever connection it is on.
 func (s *Session) Turn() *Turn {
 	s.mu.Lock()
+	return s.turn()
+}
+
+// turn starts a turn of a session whose lock is held.
+func (s *Session) turn() *Turn {
 	t, _ := s.srv.turns.Get().(*Turn)
 	if t == nil {
 		t = new(Turn)
@@ -166,6 +171,9 @@ func (t *Turn) Skipped(bytes int) Outcome {
 		return Done
 	}
 	t.s.Touch()
+	if t.s.phase == relaying {
+		t.s.relay().alive(t)
+	}
 	if n := t.s.neg; n != nil && t.s.jid.IsZero() {
 		if n.taken += bytes; n.taken > int(t.srv.cfg.Limits.LoginBytes) {
 			t.s.close(t, StreamError(stream.PolicyViolation, errTooMuch))

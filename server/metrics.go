@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "rollcall_detached_sessions", Help: "Sessions that wait for their clients to resume them.",
 		}),
 		resumptions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rollcall_resumptions_total", Help: "Sessions resumed, or taken over from a living connection, or not found, or expired.",
+			Name: "rollcall_resumptions_total", Help: "Sessions resumed, or taken over from a living connection, or not found, or expired; relayed: resumed here at another node.",
 		}, []string{"outcome"}),
 		acks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rollcall_acks_total", Help: "Acknowledgements from clients.",

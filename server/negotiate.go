@@ -46,7 +46,7 @@ func (s *Session) open(t *Turn, h StreamHeader) {
 	switch s.phase {
 	case closed:
 		return
-	case bound:
+	case bound, relaying:
 		s.close(t, StreamError(stream.PolicyViolation, errors.New("a stream was restarted after binding")))
 		return
 	}

@@ -28,6 +28,12 @@ const (
 	itemOwnProbe                    // asks for the presence of the user's own resources
 	itemPresence                    // a presence for one address
 	itemModule                      // what a module tells itself
+	itemResume                      // asks for a session to go on with a connection to the asking node
+	itemResumed                     // the answer
+	itemFromClient                  // what a client says whose session is at the other node
+	itemToClient                    // what it is told
+	itemClientGone                  // the end of its connection, as its node sees it
+	itemSessionGone                 // the same, as the session's node sees it
 )
 
 // nodes is the core's side of the other nodes.
@@ -37,6 +43,7 @@ type nodes struct {
 	cluster *cluster.Cluster // nil when the server runs alone
 	peersOf atomic.Pointer[map[string]Peers]
 	bounds  atomic.Uint64 // the greatest route.bound seen
+	relays  relays
 
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the links are gone
@@ -178,7 +185,10 @@ func (n *nodes) eachModule(doing string, p *cluster.Peer, f func(m Peers, b *Bat
 func (n *nodes) Up(p *cluster.Peer) { n.resync(p, false) }
 
 // Lost implements cluster.Handler: what the node had asked may be lost as well.
-func (n *nodes) Lost(p *cluster.Peer) { n.resync(p, true) }
+func (n *nodes) Lost(p *cluster.Peer) {
+	n.relays.lost(p, false)
+	n.resync(p, true)
+}
 
 // resync asks a node for everything; with both the node does the same.
 func (n *nodes) resync(p *cluster.Peer, both bool) {
@@ -200,6 +210,7 @@ func (n *nodes) Down(p *cluster.Peer) {
 	if s != nil && !s.done {
 		close(s.first)
 	}
+	n.relays.lost(p, true)
 	if n.srv.closing.Load() {
 		return
 	}
@@ -252,6 +263,8 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 		if m := (*n.peersOf.Load())[r.String()]; m != nil {
 			m.Told(b, p.Name(), r.Rest())
 		}
+	case itemResume, itemResumed, itemFromClient, itemToClient, itemClientGone, itemSessionGone:
+		err = n.takeRelayed(b, p, it.Kind, r)
 	default:
 		n.srv.log.Warn("a node tells what this version does not know", "node", p.Name(), "kind", it.Kind)
 	}
@@ -264,17 +277,21 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 }
 
 // Returned implements cluster.Handler: stanzas go elsewhere or back to their senders,
-// all else is told again when the node is reached.
+// clients of sessions at that node lose their connections, all else is told again when the node is reached.
 func (n *nodes) Returned(p *cluster.Peer, items []cluster.Item) {
 	if n.srv.closing.Load() {
 		return
 	}
 	n.act("returned items", p, func(b *Batch) {
 		for _, it := range items {
-			if it.Kind != itemStanza {
-				continue
+			var err error
+			switch r := packed.NewReader(it.Data); it.Kind {
+			case itemStanza:
+				err = n.returned(b, p, r)
+			case itemResume, itemResumed, itemFromClient, itemToClient, itemClientGone, itemSessionGone:
+				err = n.relays.returned(p, it.Kind, r)
 			}
-			if err := n.returned(b, p, packed.NewReader(it.Data)); err != nil {
+			if err != nil {
 				n.srv.log.Error("an own item cannot be read", "err", err)
 			}
 		}

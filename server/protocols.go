@@ -82,7 +82,7 @@ func coreProtocols() []Protocol {
 			Notes: "off by default; nothing is kept for who has no account",
 		},
 		{
-			Number: "XEP-0198", Title: "Stream Management", Version: "1.6.3", Notes: "with resumption, at the same node; offered where the connection itself acknowledges nothing",
+			Number: "XEP-0198", Title: "Stream Management", Version: "1.6.3", Notes: "with resumption, at any node; offered where the connection itself acknowledges nothing",
 			StreamFeatures: []string{ns.StreamManagement},
 		},
 		{

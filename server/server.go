@@ -171,6 +171,7 @@ const closers = 64
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.closing.Store(true)
 	defer srv.cancel()
+	srv.nodes.relays.stop()
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)

@@ -22,6 +22,7 @@ const (
 	opening     phase = iota // the client's first header is awaited
 	negotiating              // until a resource is bound
 	bound
+	relaying // the client goes on with a session at another node; see relay
 	closed
 )
 
@@ -75,7 +76,7 @@ func (srv *Server) NewSession(t Transport, l *Listener) *Session {
 	s.neg.timer = time.AfterFunc(login, func() {
 		turn := s.Turn()
 		defer turn.End()
-		if s.phase != bound {
+		if s.phase < bound {
 			turn.Close(Close{Reason: reason})
 		}
 	})
@@ -91,7 +92,9 @@ func (s *Session) JID() jid.JID { return s.jid }
 // Presence is the last presence of an available session, nil for others.
 func (s *Session) Presence() *Presence { return s.presence.Load() }
 
-// Info describes the connection; of a session that waits for its client, the last one.
+// Info describes the connection; of a session that waits for its client, the last one. When
+// the client is connected to another node, its Kind is "relay", and the rest is as it is
+// there.
 func (s *Session) Info() Info {
 	if m := s.managed(); m != nil {
 		return m.about()
@@ -173,6 +176,9 @@ func (s *Session) maxElement() int {
 // element takes one element of the open stream.
 func (s *Session) element(t *Turn, el *xmlscan.Element) Outcome {
 	s.Touch()
+	if s.phase == relaying {
+		return s.relay().pass(t, el)
+	}
 	s.tap(TapIn, el.Raw)
 	managing := string(el.Space) == ns.StreamManagement
 	switch s.phase {
@@ -279,10 +285,13 @@ func kindOf(el *xmlscan.Element) (Kind, bool) {
 // close ends the session, or takes it off its lost connection if it can go on. It may
 // be called in any phase.
 func (s *Session) close(t *Turn, c Close) {
-	if s.phase == closed || s.phase == bound && s.detach(c) {
-		return
+	switch {
+	case s.phase == closed, s.phase == bound && s.detach(c):
+	case s.phase == relaying:
+		s.relay().close(t, c)
+	default:
+		s.end(t, c)
 	}
-	s.end(t, c)
 }
 
 // end ends the session, and does everything once.

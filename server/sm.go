@@ -72,6 +72,7 @@ type entry struct {
 type rare struct {
 	managed  atomic.Pointer[managed]
 	directed map[jid.JID]struct{} // of the turn
+	relay    *relay               // of the turn
 }
 
 // managed is nil for a session that is nothing but its connection.

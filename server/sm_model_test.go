@@ -11,15 +11,17 @@ import (
 	"github.com/beevik/etree"
 
 	"rollcall/internal/servertest"
+	"rollcall/server"
+	"rollcall/storage/memory"
 )
 
 // roamer is a client that loses its connections, and what is under way on them, and
 // keeps the rules of XEP-0198.
 type roamer struct {
-	t    *testing.T
-	s    *servertest.Server
-	user string
-	rng  *rand.Rand
+	t     *testing.T
+	nodes []*servertest.Server // it comes to any of them
+	user  string
+	rng   *rand.Rand
 
 	line  *phone    // nil without a connection
 	since time.Time // of the last connection
@@ -35,7 +37,7 @@ type roamer struct {
 
 // connect brings the roamer back, or in for the first time.
 func (r *roamer) connect() {
-	r.line, r.since = arrive(r.s, r.user), time.Now()
+	r.line, r.since = arrive(r.nodes[r.rng.IntN(len(r.nodes))], r.user), time.Now()
 	if r.id == "" {
 		r.line.Bind("phone")
 		r.line.Send("<enable " + sm + " resume='true'/>")
@@ -135,21 +137,38 @@ func (r *roamer) lose() {
 func TestRoamers(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { roam(t, seed) })
+			synctest.Test(t, func(t *testing.T) {
+				s, m := spooled(t, 250*time.Millisecond)
+				roam(t, seed, m, func(*rand.Rand) {}, s)
+			})
 		})
 	}
 }
 
-func roam(t *testing.T, seed uint64) {
+// TestRoamersOverNodes has them come to any of three nodes, which now and then do not know
+// whether they missed something of what others say.
+func TestRoamersOverNodes(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hub, m := memory.NewHub(), new(spool)
+				nodes := nodesOf(t, hub, servertest.Options{Modules: []server.Module{m}}, "a", "b", "c")
+				roam(t, seed, m, func(rng *rand.Rand) { hub.Gap(string(rune('a' + rng.IntN(3)))) }, nodes...)
+			})
+		})
+	}
+}
+
+func roam(t *testing.T, seed uint64, m *spool, trouble func(*rand.Rand), nodes ...*servertest.Server) {
 	rng := rand.New(rand.NewPCG(seed, 198))
-	s, m := spooled(t, 250*time.Millisecond)
 	pair := []*roamer{
-		{t: t, s: s, user: "alice", rng: rng, unto: "bob@example.com/phone"},
-		{t: t, s: s, user: "bob", rng: rng, unto: "alice@example.com/phone"},
+		{t: t, nodes: nodes, user: "alice", rng: rng, unto: "bob@example.com/phone"},
+		{t: t, nodes: nodes, user: "bob", rng: rng, unto: "alice@example.com/phone"},
 	}
 	for _, r := range pair {
 		r.connect()
 	}
+	synctest.Wait() // they know of each other
 	for range 600 {
 		r := pair[rng.IntN(2)]
 		switch rng.IntN(12) {
@@ -178,6 +197,9 @@ func roam(t *testing.T, seed uint64) {
 			m.mu.Lock()
 			m.broken = !m.broken
 			m.mu.Unlock()
+		}
+		if rng.IntN(50) == 0 {
+			trouble(rng)
 		}
 		for _, r := range pair {
 			if time.Since(r.since) > 4*time.Minute { // or the session would end

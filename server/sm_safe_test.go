@@ -30,7 +30,9 @@ type spool struct {
 func (*spool) Name() string { return "spool" }
 
 func (m *spool) Start(h *server.Host) error {
-	m.host, m.kept = h, make(map[string]string)
+	if m.kept == nil {
+		m.host, m.kept = h, make(map[string]string)
+	}
 	h.OnUnsafe(0, func(_ context.Context, e *server.Unsafe) {
 		m.mu.Lock()
 		defer m.mu.Unlock()

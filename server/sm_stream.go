@@ -9,6 +9,7 @@ import (
 	"mellium.im/xmpp/stanza"
 	"mellium.im/xmpp/stream"
 
+	"rollcall/internal/jid"
 	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 )
@@ -77,7 +78,7 @@ func (s *Session) enable(t *Turn, el *xmlscan.Element) {
 	answer := append(t.buf[:0], "<enabled xmlns='"+ns.StreamManagement+"'"...)
 	id := ""
 	if limit > 0 {
-		id = newID()
+		id = s.srv.nodes.streamID()
 		answer = append(answer, " id='"+id+"' resume='true' max='"...)
 		answer = append(strconv.AppendInt(answer, int64(limit/time.Second), 10), '\'')
 	}
@@ -188,14 +189,17 @@ func readCount(el *xmlscan.Element) (h uint32, ok bool) {
 }
 
 // tooHigh ends a stream whose client acknowledges what it was not sent (section 6).
-func (s *Session) tooHigh(t *Turn, m *managed, h uint32) {
+func (s *Session) tooHigh(t *Turn, m *managed, h uint32) { s.close(t, m.tooHigh(h)) }
+
+func (m *managed) tooHigh(h uint32) Close {
 	c := StreamError(stream.UndefinedCondition, fmt.Errorf("%d stanzas acknowledged of %d", h, m.sent()))
 	c.Detail = fmt.Sprintf("<handled-count-too-high xmlns='%s' h='%d' send-count='%d'/>", ns.StreamManagement, h, m.sent())
-	s.close(t, c)
+	return c
 }
 
 // resume makes this session's connection the one of an earlier session, if the client
-// may have it (section 5). The turn is the earlier session's then.
+// may have it (section 5). The turn is the earlier session's then, unless that one is at
+// another node.
 func (s *Session) resume(t *Turn, el *xmlscan.Element) {
 	h, ok := readCount(el)
 	id := el.AttrString("previd")
@@ -203,19 +207,17 @@ func (s *Session) resume(t *Turn, el *xmlscan.Element) {
 		s.streamFailed(t, stanza.BadRequest)
 		return
 	}
-	m := s.srv.streams.find(id)
-	if m == nil || m.session.jid.Bare() != s.jid {
+	m := s.srv.claim(id, s.jid)
+	if m == nil {
+		if p := s.srv.nodes.ownerOf(id); p != nil {
+			s.resumeAt(t, p, id, h)
+			return
+		}
 		s.notFound(t, id)
 		return
 	}
 	old := m.session
-	old.mu.Lock() // whoever has it waits for no session that is not bound
-	switch {
-	case old.phase != bound:
-		old.mu.Unlock()
-		s.notFound(t, id)
-		return
-	case !m.covers(h):
+	if !m.covers(h) {
 		old.mu.Unlock()
 		s.tooHigh(t, m, h)
 		return
@@ -232,11 +234,33 @@ func (s *Session) resume(t *Turn, el *xmlscan.Element) {
 	old.resumed(t, m, s, h)
 }
 
+// claim finds a user's stream that can be resumed, and takes the lock of its session. It
+// returns nil when there is none. Whoever has that lock waits for no session that is not
+// bound.
+func (srv *Server) claim(id string, user jid.JID) *managed {
+	m := srv.streams.find(id)
+	if m == nil || m.session.jid.Bare() != user {
+		return nil
+	}
+	m.session.mu.Lock()
+	if m.session.phase != bound {
+		m.session.mu.Unlock()
+		return nil
+	}
+	return m
+}
+
 // notFound answers a client that wants a stream which is not there (any more).
 func (s *Session) notFound(t *Turn, id string) {
+	h, ok := s.srv.streams.ended(id, s.jid)
+	s.endedAt(t, h, ok)
+}
+
+// endedAt is notFound when it is known how much of the stream was handled, or not.
+func (s *Session) endedAt(t *Turn, h uint32, known bool) {
 	s.srv.metrics.resumptions.WithLabelValues("not-found").Inc()
 	attrs := ""
-	if h, ok := s.srv.streams.ended(id, s.jid); ok {
+	if known {
 		attrs = " h='" + strconv.FormatUint(uint64(h), 10) + "'"
 	}
 	s.streamFailedAt(t, stanza.ItemNotFound, attrs)

@@ -84,6 +84,9 @@ func New(c Config) (*Cluster, error) {
 // Node is this node's name.
 func (c *Cluster) Node() string { return c.name }
 
+// Epoch is that of this process.
+func (c *Cluster) Epoch() uint64 { return c.epoch }
+
 // Ready is closed when Up was queued for every node that lived when this one began
 // to listen.
 func (c *Cluster) Ready() <-chan struct{} { return c.ready }

@@ -51,6 +51,16 @@ func newPeer(c *Cluster, name string, epoch, number uint64) *Peer {
 // Name is the node's name.
 func (p *Peer) Name() string { return p.name }
 
+// Epoch is that of the node's process.
+func (p *Peer) Epoch() uint64 { return p.epoch }
+
+// Crowded reports whether so much waits to be sent that what can wait should.
+func (p *Peer) Crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue) > maxQueue/4
+}
+
 // Failing reports whether the node was out of reach when something was sent to it last.
 func (p *Peer) Failing() bool { return p.failed.Load() }
 
