@@ -71,7 +71,10 @@ var (
 func New(o Options) *Module {
 	return &Module{
 		o: o, interested: make(map[jid.JID][]*server.Session),
-		due: due{users: make(map[jid.JID]struct{}), stored: make(map[jid.JID]time.Time)},
+		due: due{
+			users: make(map[jid.JID]struct{}), stored: make(map[jid.JID]time.Time),
+			told: make(map[jid.JID]map[jid.JID]struct{}),
+		},
 	}
 }
 
@@ -219,24 +222,12 @@ func (m *Module) change(ctx context.Context, b *server.Batch, user jid.JID, c ch
 		m.noteStored(user)
 	}
 	m.set(user, now)
-	m.announce(b, user, c, about)
+	m.push(b, user, c)
+	m.tell(b, user, about)
 	for _, node := range m.host.Nodes() {
 		m.host.Tell(b, node, c.append([]byte{itemChange}, user, about))
 	}
 	return nil
-}
-
-// announce tells the user's clients here of a change, and everybody here whom it is
-// about what they see now; the user's lock is held.
-func (m *Module) announce(b *server.Batch, user jid.JID, c change, about []jid.JID) {
-	m.push(b, user, c)
-	switch {
-	case len(about) == 0:
-	case c.block:
-		m.part(b, user, about)
-	default:
-		m.meet(b, user, about)
-	}
 }
 
 // fits returns an error for a list that is too long.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,7 +81,12 @@ func (m *Module) changed(b *server.Batch, user jid.JID, c change, about []jid.JI
 		now, about = effect.of(m.lists.of(user).addresses())
 		m.set(user, now)
 	}
-	m.announce(b, user, c, about)
+	m.push(b, user, c)
+	if slices.ContainsFunc(about, m.isWide) {
+		m.tellSoon(user, about) // the node must not wait for what may take long
+	} else {
+		m.tell(b, user, about)
+	}
 	m.settleSoon(user)
 }
 

@@ -1,6 +1,7 @@
 package blocking
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -47,7 +48,7 @@ func (m *Module) sessions(user jid.JID, about []jid.JID) (all []*server.Session)
 			all = append(all, s)
 		}
 	}
-	if slices.ContainsFunc(about, func(j jid.JID) bool { return !j.IsFull() && m.lists.isHost(j) }) {
+	if slices.ContainsFunc(about, m.isWide) {
 		for s := range m.host.All() {
 			note(s)
 		}
@@ -66,20 +67,43 @@ func (m *Module) sessions(user jid.JID, about []jid.JID) (all []*server.Session)
 	return all
 }
 
+// isWide reports whether an item is about everybody at a virtual host.
+func (m *Module) isWide(j jid.JID) bool { return !j.IsFull() && m.lists.isHost(j) }
+
+// tell tells the user and those whom a change is about what they see of each other by the
+// list as it is now; the user's lock is held.
+func (m *Module) tell(b *server.Batch, user jid.JID, about []jid.JID) {
+	var blocked, free []jid.JID
+	for _, j := range about {
+		if m.lists.of(user).has(j) {
+			blocked = append(blocked, j)
+		} else {
+			free = append(free, j)
+		}
+	}
+	if len(blocked) > 0 {
+		m.part(b, user, blocked)
+	}
+	if len(free) > 0 {
+		m.meet(b, user, free)
+	}
+}
+
 // part tells the user and those just blocked that the others are gone, as far as they
 // saw them (section 3.3). It comes after the list counts, so that nothing newer follows,
 // and passes the filter by.
 func (m *Module) part(b *server.Batch, user jid.JID, about []jid.JID) {
 	at := time.Now()
-	resources := m.host.Resources(user)
-	for _, k := range m.known(user, about) {
-		theirs := k.session.JID()
-		for _, own := range resources {
-			if k.sees {
-				b.Deliver(theirs, server.Unavailable(own, at).AppendTo(nil, theirs, nil))
-			}
-			if k.shown {
-				b.Deliver(own, server.Unavailable(theirs, at).AppendTo(nil, own, nil))
+	if resources := m.host.Resources(user); len(resources) > 0 {
+		for _, k := range m.known(user, about) {
+			theirs := k.session.JID()
+			for _, own := range resources {
+				if k.sees {
+					b.Deliver(theirs, server.Unavailable(own, at).AppendTo(nil, theirs, nil))
+				}
+				if k.shown {
+					b.Deliver(own, server.Unavailable(theirs, at).AppendTo(nil, own, nil))
+				}
 			}
 		}
 	}
@@ -92,19 +116,22 @@ func (m *Module) part(b *server.Batch, user jid.JID, about []jid.JID) {
 // meet tells the user and those who are blocked no longer what they may see of each
 // other (section 3.4). The user's connections may be at other nodes.
 func (m *Module) meet(b *server.Batch, user jid.JID, about []jid.JID) {
-	var contacts []jid.JID
+	if len(m.host.Resources(user)) == 0 {
+		return
+	}
+	shown := make(map[jid.JID]struct{})
 	for _, k := range m.known(user, about) {
-		theirs := k.session.JID()
 		if k.sees {
 			m.host.Probe(b, k.session, user)
 		}
-		if k.shown && !slices.Contains(contacts, theirs.Bare()) {
-			contacts = append(contacts, theirs.Bare())
+		if k.shown {
+			shown[k.session.JID().Bare()] = struct{}{}
 		}
 	}
-	if len(contacts) == 0 {
+	if len(shown) == 0 {
 		return
 	}
+	contacts := slices.Collect(maps.Keys(shown))
 	m.probe(b, user, contacts)
 	for _, node := range m.host.Nodes() {
 		m.host.Tell(b, node, appendAddresses(packed.AppendString([]byte{itemProbe}, user.String()), contacts))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type due struct {
 	// stored is when this node last stored a user's list, for as long as another one may
 	// have done the same without knowing.
 	stored map[jid.JID]time.Time
+	// told are those whom changes at other nodes are about that may be many, by user.
+	told map[jid.JID]map[jid.JID]struct{}
 }
 
 // lately is how long a change may take to come to another node, generously.
@@ -56,6 +59,29 @@ func (m *Module) settleSoon(user jid.JID) {
 	}
 }
 
+// tellSoon has the user and those whom changes are about told what they see of each other.
+func (m *Module) tellSoon(user jid.JID, about []jid.JID) {
+	m.due.mu.Lock()
+	if m.due.told[user] == nil {
+		m.due.told[user] = make(map[jid.JID]struct{})
+	}
+	for _, j := range about {
+		m.due.told[user][j] = struct{}{}
+	}
+	m.due.mu.Unlock()
+	m.reading.again(m.host.Context(), m.catchUp)
+}
+
+// tellDue is tell for what is due.
+func (m *Module) tellDue(user jid.JID, about []jid.JID) {
+	b := m.host.NewBatch()
+	defer b.Flush()
+	lock := m.lock(user)
+	lock.Lock()
+	defer lock.Unlock()
+	m.tell(b, user, about)
+}
+
 // loadSoon has the lists read from the store.
 func (m *Module) loadSoon() {
 	m.due.mu.Lock()
@@ -67,9 +93,12 @@ func (m *Module) loadSoon() {
 // catchUp does what is due. What fails stays so.
 func (m *Module) catchUp(ctx context.Context) error {
 	m.due.mu.Lock()
-	load, users := m.due.load, m.due.users
-	m.due.load, m.due.users = false, make(map[jid.JID]struct{})
+	load, users, told := m.due.load, m.due.users, m.due.told
+	m.due.load, m.due.users, m.due.told = false, make(map[jid.JID]struct{}), make(map[jid.JID]map[jid.JID]struct{})
 	m.due.mu.Unlock()
+	for user, about := range told {
+		m.tellDue(user, slices.Collect(maps.Keys(about)))
+	}
 	var failed error
 	for user := range users {
 		if err := m.settle(ctx, user); err != nil {
