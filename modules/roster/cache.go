@@ -2,7 +2,6 @@ package roster
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -203,47 +202,20 @@ func (c *cache) disown(key string) {
 
 // interested makes sure that the cache has what the session's roster is made of,
 // and that the session gets pushes from now on.
-func (m *Module) interested(ctx context.Context, s *server.Session) error {
+func (m *Module) interested(ctx context.Context, b *server.Batch, s *server.Session) error {
 	bare := s.JID().Bare()
 	if m.cache.interest(m.key(bare), s) {
 		return nil
 	}
 	if m.o.Rosters == nil {
-		return m.enter(ctx, bare, s, nil)
+		return m.enter(ctx, b, bare, s, nil)
 	}
 	defer m.lock(bare)()
 	o, err := m.load(ctx, bare)
 	if err != nil {
 		return err
 	}
-	return m.enter(ctx, bare, s, o)
-}
-
-// enter puts a user with items of their own and, unless it is nil, a session into the
-// cache, and loads what they need.
-func (m *Module) enter(ctx context.Context, bare jid.JID, s *server.Session, o *own) error {
-	c := m.cache
-	// RWMutex lets a waiting change in before further loads, so neither starves.
-	c.loading.RLock()
-	defer c.loading.RUnlock()
-	list, err := m.o.Projects.ProjectsOf(ctx, bare.Local())
-	if err != nil {
-		return err
-	}
-	loaded := make([]*project, 0, len(list))
-	for _, p := range list {
-		found, err := m.loadProject(ctx, p)
-		switch {
-		case errors.Is(err, storage.ErrNotFound):
-			// It went away since; so do the memberships.
-		case err != nil:
-			return err
-		default:
-			loaded = append(loaded, found)
-		}
-	}
-	c.enter(m.key(bare), bare, s, loaded, o)
-	return nil
+	return m.enter(ctx, b, bare, s, o)
 }
 
 // interest adds a session to a user that the cache knows well.
@@ -261,54 +233,6 @@ func (c *cache) interest(key string, s *server.Session) bool {
 func (u *user) add(s *server.Session) {
 	if s != nil && !slices.Contains(u.sessions, s) {
 		u.sessions = append(u.sessions, s)
-	}
-}
-
-// loadProject reads a project unless the cache has it.
-func (m *Module) loadProject(ctx context.Context, p storage.Project) (*project, error) {
-	m.cache.mu.RLock()
-	had := m.cache.projects[p.ID]
-	known := had != nil && !had.stale
-	m.cache.mu.RUnlock()
-	if known {
-		return had, nil
-	}
-	members, err := m.o.Projects.Members(ctx, p.ID)
-	if err != nil {
-		return nil, err
-	}
-	members = slices.Clone(members)
-	slices.SortFunc(members, func(a, b storage.User) int { return strings.Compare(a.ID, b.ID) })
-	return &project{id: p.ID, name: p.Name, members: members}, nil
-}
-
-// enter makes loaded the projects of a user and adds a session.
-func (c *cache) enter(key string, bare jid.JID, s *server.Session, loaded []*project, o *own) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	u := c.users[key]
-	if u == nil {
-		u = &user{bare: bare}
-		c.users[key] = u
-	}
-	u.add(s)
-	u.stale = false
-	u.own = o
-	u.summed.Store(false)
-	for _, p := range loaded {
-		had := c.projects[p.id]
-		switch {
-		case had == nil:
-			c.join(u, p)
-		case had.stale && had != p:
-			had.name, had.members, had.stale = p.name, p.members, false
-			for _, other := range had.users {
-				other.summed.Store(false)
-			}
-			c.join(u, had)
-		default:
-			c.join(u, had)
-		}
 	}
 }
 

@@ -90,7 +90,7 @@ func (m *Module) learn(ctx context.Context, b *server.Batch, bare, at jid.JID, n
 	m.notify(b, bare, at, n)
 	o := m.owner(bare)
 	if o == nil && !m.known(bare) {
-		m.meet(ctx, bare, now)
+		m.meet(ctx, b, bare, now)
 		return
 	}
 	if o == nil && now.there() {
@@ -153,18 +153,18 @@ func (m *Module) known(bare jid.JID) bool {
 }
 
 // meet loads the items of a user who is available here, but had none so far.
-func (m *Module) meet(ctx context.Context, bare jid.JID, now contact) {
+func (m *Module) meet(ctx context.Context, b *server.Batch, bare jid.JID, now contact) {
 	if now.there() && slices.ContainsFunc(m.host.Sessions(bare), func(s *server.Session) bool { return s.Presence() != nil }) {
-		m.loadAll(ctx, bare)
+		m.loadAll(ctx, b, bare)
 	}
 }
 
 // loadAll loads a user who is available here, with all that goes with the items; what
 // fails is done later. It is the user's turn.
-func (m *Module) loadAll(ctx context.Context, bare jid.JID) *own {
+func (m *Module) loadAll(ctx context.Context, b *server.Batch, bare jid.JID) *own {
 	o, err := m.load(ctx, bare)
 	if err == nil && o != nil {
-		err = m.enter(ctx, bare, nil, o)
+		err = m.enter(ctx, b, bare, nil, o)
 	}
 	if err != nil {
 		m.failed("roster", err, "user", bare.String())

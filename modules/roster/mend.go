@@ -137,7 +137,7 @@ func (m *Module) refresh(ctx context.Context, bare jid.JID) error {
 		if o == nil {
 			return nil
 		}
-		if err := m.enter(ctx, bare, nil, o); err != nil {
+		if err := m.enter(ctx, b, bare, nil, o); err != nil {
 			return err
 		}
 	}

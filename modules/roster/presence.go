@@ -22,7 +22,7 @@ func (m *Module) setPresence(ctx context.Context, e *server.SetPresence) {
 	bare := e.Session.JID().Bare()
 	o := m.owner(bare)
 	if o == nil && !e.WasAvailable {
-		o = m.arrive(ctx, bare)
+		o = m.arrive(ctx, e.Batch, bare)
 	}
 	if o == nil {
 		return
@@ -35,12 +35,12 @@ func (m *Module) setPresence(ctx context.Context, e *server.SetPresence) {
 }
 
 // arrive finds out whether somebody who became available has items of their own.
-func (m *Module) arrive(ctx context.Context, bare jid.JID) *own {
+func (m *Module) arrive(ctx context.Context, b *server.Batch, bare jid.JID) *own {
 	if m.known(bare) {
 		return nil // there are none
 	}
 	defer m.lock(bare)()
-	return m.loadAll(ctx, bare)
+	return m.loadAll(ctx, b, bare)
 }
 
 // say tells contacts a connection's presence.

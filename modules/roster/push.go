@@ -12,6 +12,7 @@ import (
 type pushes struct {
 	m    *Module
 	list []pending
+	but  *server.Session // that is not told; nil to tell all
 }
 
 // pending is an item that may change.
@@ -51,6 +52,9 @@ func (p *pushes) send(b *server.Batch) {
 		version := n.u.sum.Add(now - n.was)
 		query = appendPush(query[:0], version, n.of, item)
 		for _, s := range n.u.sessions {
+			if s == p.but {
+				continue
+			}
 			id := "push-" + strconv.FormatUint(p.m.pushed.Add(1), 36)
 			buf = server.AppendIQ(buf[:0], "set", id, s.JID().Bare(), s.JID(), query)
 			p.m.cache.send(b, s, buf)

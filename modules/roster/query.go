@@ -31,7 +31,7 @@ func (m *Module) query(ctx context.Context, iq *server.IQ) (server.Payload, erro
 	if iq.Set() {
 		return nil, m.set(ctx, iq)
 	}
-	if err := m.interested(ctx, iq.Session); err != nil {
+	if err := m.interested(ctx, iq.Batch, iq.Session); err != nil {
 		return nil, m.explain("get", err, iq.From)
 	}
 	if version := askedVersion(iq); version != "" {

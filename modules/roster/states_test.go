@@ -130,6 +130,57 @@ func TestAppendixA(t *testing.T) {
 	}
 }
 
+// TestAppendixABeside has what the tables leave out: no item, a request from somebody who
+// is not in the roster (section 3.1.3), and approval in advance (section 3.4).
+func TestAppendixABeside(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	for n, tt := range []struct{ state, there, typ, then, thenThere string }{
+		{"-", "-", "subscribe", "None + Pending Out", "None + Pending In, hidden"},
+		{"-", "-", "unsubscribe", "-", "-"},
+		{"-", "-", "subscribed", "None, approved", "-"},
+		{"-", "-", "unsubscribed", "-", "-"},
+		{"None + Pending In, hidden", "None + Pending Out", "subscribe", "None + Pending Out+In", "None + Pending Out+In"},
+		{"None + Pending In, hidden", "None + Pending Out", "unsubscribe", "None + Pending In, hidden", "None + Pending Out"},
+		{"None + Pending In, hidden", "None + Pending Out", "subscribed", "From", "To"},
+		{"None + Pending In, hidden", "None + Pending Out", "unsubscribed", "-", "None"},
+		{"None + Pending Out", "None + Pending In, hidden", "subscribe", "None + Pending Out", "None + Pending In, hidden"},
+		{"None + Pending Out", "None + Pending In, hidden", "unsubscribe", "None", "-"},
+		{"None", "None, approved", "subscribe", "To", "From, approved"},
+		{"None, approved", "None", "subscribe", "None + Pending Out, approved", "None + Pending In"},
+		{"From", "To, approved", "subscribe", "Both", "Both, approved"},
+		{"Both", "Both, approved", "unsubscribe", "From", "To, approved"},
+		{"Both, approved", "Both", "unsubscribe", "From, approved", "To"},
+		{"None, approved", "None", "subscribed", "None, approved", "None"},
+		{"From, approved", "To", "subscribed", "From, approved", "To"},
+		{"None, approved", "None", "unsubscribed", "None", "None"},
+		{"None + Pending Out, approved", "None + Pending In", "unsubscribed", "None + Pending Out", "None + Pending In"},
+		{"To, approved", "From", "unsubscribed", "To", "From"},
+		{"Both, approved", "Both", "unsubscribed", "To", "From"},
+		{"From", "To, approved", "unsubscribed", "None", "None, approved"},
+	} {
+		romeo, juliet := fmt.Sprint("romeo", n), fmt.Sprint("juliet", n)
+		w.dir.AddUser(romeo, "").AddUser(juliet, "")
+		for user, state := range map[[2]string]string{{romeo, juliet}: tt.state, {juliet, romeo}: tt.there} {
+			if state == "-" {
+				continue
+			}
+			i := stored(state, user[1]+"@example.com")
+			i.Approved = strings.HasSuffix(state, "approved")
+			if i.Hidden = strings.HasSuffix(state, "hidden"); i.Hidden {
+				i.Name = ""
+			}
+			w.put(user[0], i)
+		}
+		r := reader(s, romeo+"/r")
+		reader(s, juliet+"/j")
+		r.Send("<presence to='" + juliet + "@example.com' type='" + tt.typ + "'/>")
+		if got, there := w.says(romeo, juliet+"@example.com"), w.says(juliet, romeo+"@example.com"); got != tt.then || there != tt.thenThere {
+			t.Errorf("%s in %q with %q: %q and %q, want %q and %q", tt.typ, tt.state, tt.there, got, there, tt.then, tt.thenThere)
+		}
+	}
+}
+
 // visibly is as much of a state as clients see.
 func visibly(state string) string {
 	return strings.NewReplacer("Pending Out+In", "Pending Out", " + Pending In", "").Replace(state)

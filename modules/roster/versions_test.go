@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/beevik/etree"
+
+	"rollcall/internal/servertest"
+	"rollcall/storage"
 )
 
 // conditionOf is the condition of an error; empty for none.
@@ -73,5 +76,47 @@ func TestVersions(t *testing.T) {
 				c.Drop()
 			}
 		})
+	}
+}
+
+// What could not be read and was made up for later is pushed to those who had their
+// roster before: the version of the next push says that they have it.
+func TestVersionsAfterFailure(t *testing.T) {
+	dir := house()
+	s := start(t, dir)
+	first, dave := login(s, "alice/first"), login(s, "dave/web")
+	dir.Fail(storage.ErrUnavailable)
+	dir.AddProject("voyager", "V", "eve", "alice").AddUser("bob", "Robert").AddProject("mercury", "Mercury", "bob")
+	dir.Fail(nil)
+	drainAll(first, dave)
+	second := login(s, "alice/second")
+	has := make(map[string]string)
+	for _, el := range first.Drain() {
+		for at, item := range items(el) {
+			has[at] = item
+		}
+	}
+	for at, want := range map[string]string{"eve@example.com": "name  in V", "bob@example.com": "name Robert in Apollo in gemini"} {
+		if has[at] != want {
+			t.Errorf("%s was pushed as %q, want %q", at, has[at], want)
+		}
+	}
+	second.ExpectNothing()
+	// dave has somebody without a name
+	login(s, "dave/second")
+	if got := dave.Drain(); len(got) != 1 {
+		t.Errorf("dave heard %d times of bob, want once", len(got))
+	}
+	for _, c := range []*servertest.Client{first, dave} {
+		user := c.JID.Local()
+		dir.AddProject("last", "Last", user, "u")
+		got := c.Drain()
+		last := version(got[len(got)-1])
+		fresh := s.Login(user + "/fresh")
+		if now := version(fresh.Ask("get", "", get)); now != last {
+			t.Errorf("%s: version %s, the last push had %s", user, now, last)
+		}
+		dir.RemoveProject("last")
+		fresh.Drop()
 	}
 }
