@@ -70,6 +70,7 @@ func (s *Session) open(t *Turn, h StreamHeader) {
 		return
 	}
 	if h.Version == "" {
+		t.touch(s)
 		return // it would not expect features
 	}
 	t.buf = s.appendFeatures(t.buf[:0])

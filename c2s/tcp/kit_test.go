@@ -63,6 +63,7 @@ type options struct {
 	direct bool
 	simple bool
 	plain  bool // storage of plain passwords, for many logins
+	legacy bool // XEP-0078
 	tap    func(server.TapEvent)
 	panics bool // are to be caught
 	// certificate is used instead of the one that clients trust.
@@ -112,7 +113,7 @@ func start(t testing.TB, o options) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := tcp.Config{Listener: server.Listener{PlainWithoutTLS: true}, Limits: limits, Log: log, Direct: o.direct}
+	c := tcp.Config{Listener: server.Listener{PlainWithoutTLS: true, LegacyAuth: o.legacy}, Limits: limits, Log: log, Direct: o.direct}
 	if o.tls || o.direct {
 		if h.tls, err = certificate(); err != nil {
 			t.Fatal(err)

@@ -33,6 +33,21 @@ func TestHeader(t *testing.T) {
 	})
 }
 
+// TestOldHeader: a client from before XMPP 1.0 gets the server's header, though no features
+// follow it, and goes on from there (XEP-0078).
+func TestOldHeader(t *testing.T) {
+	loops(t, options{legacy: true}, func(t *testing.T, h *house) {
+		p := h.dial()
+		p.send(strings.Replace(header, " version='1.0' ", " ", 1))
+		if got := p.until("xml:lang=\"en\">"); strings.Contains(got, "version=\"1.0\"") {
+			t.Errorf("header: %s", got)
+		}
+		p.send("<iq type='set' id='1'><query xmlns='jabber:iq:auth'><username>alice</username><password>" + password +
+			"</password><resource>old</resource></query></iq>")
+		p.until("type='result' id='1'/>")
+	})
+}
+
 func TestHeaderIsEscaped(t *testing.T) {
 	h := start(t, options{})
 	p := h.dial()
