@@ -379,8 +379,8 @@ func (s *Session) subscription(st *Stanza) {
 	}
 	d, to := s.srv.domain(st.To.Domain()), st.To.Bare()
 	e := &Subscription{Batch: st.Batch, From: s, To: to, Type: st.Type, Element: st.Element}
-	if !s.srv.passes(s.jid, to) {
-		return
+	if e.Type == "subscribe" && !s.srv.passes(s.jid, to) {
+		return // but whoever is blocked may leave
 	}
 	if d.service == nil && to.Local() != "" {
 		s.srv.hooks.subscription.fire(s.srv, e)
