@@ -153,10 +153,25 @@ func (srv *Server) foreignIQ(st *Stanza) {
 	case st.To.Local() != "" && !srv.passes(st.From, st.To):
 		st.Reply(Error(stanza.ServiceUnavailable, ""))
 	case st.To.Local() != "" && st.To.IsFull():
-		srv.routeIQ(st, st.To)
+		if !request || !srv.guarded(st) {
+			srv.routeIQ(st, st.To)
+		}
 	case request:
 		srv.answerForeign(st)
 	}
+}
+
+// guarded reports whether somebody refuses a request to a client.
+func (srv *Server) guarded(st *Stanza) bool {
+	entry, ok := srv.iqs.find(st.Element.ChildSpace, st.Element.ChildLocal, toResource)
+	if !ok {
+		return false
+	}
+	_, err := srv.runForeign(st, entry)
+	if err != nil {
+		st.Reply(srv.stanzaError(err, "iq", entry.space, "module", entry.module))
+	}
+	return err != nil
 }
 
 // answerForeign answers a request to a virtual host, by those handlers that are for

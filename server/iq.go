@@ -167,9 +167,9 @@ func (s *Session) serveIQ(t *Turn, st *Stanza) {
 // toResource is the scope of requests from one client to another.
 const toResource Scope = 1 << 6
 
-// GuardIQ lets f refuse requests from one client to another, whose child is name in
-// namespace space, by an error, before they are routed. It fails when somebody else
-// guards them.
+// GuardIQ lets f refuse requests to clients from others, or from a Foreign, whose child is
+// name in namespace space, by an error, before they are routed. It fails when somebody
+// else guards them.
 func (h *Host) GuardIQ(space, name string, f func(ctx context.Context, iq *IQ) error) error {
 	key := iqKey{space, name, toResource}
 	guard := func(ctx context.Context, iq *IQ) (Payload, error) { return nil, f(ctx, iq) }

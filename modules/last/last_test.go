@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"rollcall/internal/jid"
 	"rollcall/internal/servertest"
+	"rollcall/internal/xmlscan"
 	"rollcall/modules/last"
 	"rollcall/modules/projects"
 	"rollcall/server"
@@ -116,6 +118,56 @@ func TestFullAddress(t *testing.T) {
 	alice.Send("<iq type='get' id='3' to='alice@example.com/web'>" + query + "</iq>")
 	alice.Expect("<iq type='get' id='3' from='{alice}' to='{alice}'>" + query + "</iq>")
 	alice.ExpectNothing()
+}
+
+// gateway answers for another host, and notes what it gets.
+type gateway struct {
+	host *server.Host
+	got  []string
+}
+
+func (*gateway) Name() string { return "gateway" }
+
+func (g *gateway) Start(h *server.Host) error {
+	g.host = h
+	return h.ServeForeign("gate.example.com", g)
+}
+
+func (g *gateway) Receive(_ *server.Batch, el []byte) bool {
+	g.got = append(g.got, string(el))
+	return true
+}
+
+// TestForeign: components are nobody who may see anybody's presence.
+func TestForeign(t *testing.T) {
+	s, g := start(t, world(), servertest.NewDocuments(), nil), new(gateway)
+	if err := s.Start(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	alice := s.Login("alice/web")
+	for i, name := range []string{"jabber:iq:last", "urn:x"} {
+		var scan xmlscan.Scanner
+		scan.SetLimits(xmlscan.Limits{Bytes: 1000, Depth: 10, Attrs: 10})
+		var el xmlscan.Element
+		if _, err := scan.Next([]byte("<iq xmlns='jabber:client' type='get' id='1'><query xmlns='"+name+"'/></iq>"), &el); err != nil {
+			t.Fatal(err)
+		}
+		from, err := jid.Parse("gate.example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := g.host.NewBatch()
+		g.host.Route(b, server.IQStanza, &el, from, alice.JID)
+		b.Flush()
+		if i == 0 {
+			alice.ExpectNothing()
+			if len(g.got) != 1 || !strings.Contains(g.got[0], "<forbidden") {
+				t.Errorf("the component got %q", g.got)
+			}
+		} else {
+			alice.Next()
+		}
+	}
 }
 
 // What is known lasts, at each virtual host, until the user is removed.
