@@ -76,8 +76,12 @@ type Probe struct {
 	Batch    *Batch
 	From     *Session
 	To       jid.JID // bare
+	Only     jid.JID // the resource that is asked about; zero for all
 	Answered bool
 }
+
+// Wants reports whether the presence of a resource is asked for.
+func (e *Probe) Wants(full jid.JID) bool { return e.Only.IsZero() || e.Only == full }
 
 // Subscription is the event of a presence stanza of type subscribe, subscribed,
 // unsubscribe or unsubscribed between two local users (RFC 6121 section 3). The

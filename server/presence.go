@@ -351,21 +351,20 @@ func (s *Session) probe(st *Stanza) {
 	if !s.srv.passes(to, s.jid) {
 		return // whoever is blocked learns nothing
 	}
-	if !s.srv.probe(st.Batch, s, to) {
+	e := &Probe{Batch: st.Batch, From: s, To: to}
+	if st.To.IsFull() {
+		e.Only = st.To
+	}
+	if s.srv.hooks.probe.fire(s.srv, e); !e.Answered {
 		s.sendPresenceType(st.Batch, to, "unsubscribed")
 	}
 }
 
-// probe reports whether somebody answers.
-func (srv *Server) probe(b *Batch, s *Session, to jid.JID) bool {
-	e := &Probe{Batch: b, From: s, To: to}
-	srv.hooks.probe.fire(srv, e)
-	return e.Answered
-}
-
 // Probe tells a session what it may see of a user, given by the bare address, as if it
 // had sent a probe. It may be called outside the session's turn.
-func (h *Host) Probe(b *Batch, s *Session, to jid.JID) { h.srv.probe(b, s, to) }
+func (h *Host) Probe(b *Batch, s *Session, to jid.JID) {
+	h.srv.hooks.probe.fire(h.srv, &Probe{Batch: b, From: s, To: to})
+}
 
 // subscription passes a subscription stanza to whoever keeps the rosters (RFC
 // 6121 section 3); where nobody does, a request is denied.

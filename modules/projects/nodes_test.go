@@ -216,6 +216,8 @@ func TestProbeOfAnotherNode(t *testing.T) {
 			t.Helper()
 			say(alice, "<presence type='probe' to='bob@example.com'/>")
 			alice.ExpectAnyOrder(shows("bob/web", "alice", "", 1, "p1", "p3"), shows("bob/phone", "alice", "", 1, "p1", "p3"))
+			say(alice, "<presence type='probe' to='bob@example.com/phone'/>")
+			alice.Expect(shows("bob/phone", "alice", "", 1, "p1", "p3"))
 			alice.ExpectNothing()
 		}
 		both()

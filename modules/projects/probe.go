@@ -65,11 +65,16 @@ func (c *community) tellShown(e *server.Probe, projects []string) bool {
 	c.mu.RLock()
 	o := c.people[e.To.Local()]
 	c.mu.RUnlock()
+	if o == nil {
+		return false
+	}
 	c.ties.RLock()
 	defer c.ties.RUnlock()
 	x := c.m.extension()
 	defer c.m.free(x)
-	return o != nil && c.describe(e.Batch, x, o, projects, e.From)
+	o.fan.Lock()
+	defer o.fan.Unlock()
+	return firstShared(o.seenIn(), projects) != "" && o.present(e.Batch, x, projects, e.From, e.Wants) > 0
 }
 
 // probeElsewhere asks the other nodes, when nobody of this one is in a project that the
@@ -88,6 +93,7 @@ func (c *community) probeElsewhere(ctx context.Context, e *server.Probe, project
 	}
 	data := packed.AppendString(c.header(kindProbe), e.From.JID().String())
 	data = packed.AppendString(appendList(data, projects), e.To.Local())
+	data = packed.AppendString(data, e.Only.Resource())
 	for _, pe := range peers {
 		c.m.host.Tell(e.Batch, pe.node, data)
 	}
@@ -96,7 +102,7 @@ func (c *community) probeElsewhere(ctx context.Context, e *server.Probe, project
 
 // probed answers another node's probe.
 func (c *community) probed(b *server.Batch, pe *peer, r *packed.Reader) error {
-	from, projects, user := r.String(), readList(r), r.String()
+	from, projects, user, only := r.String(), readList(r), r.String(), r.String()
 	if err := r.Err(); err != nil {
 		return err
 	}
@@ -114,7 +120,9 @@ func (c *community) probed(b *server.Batch, pe *peer, r *packed.Reader) error {
 		return nil
 	}
 	data := appendList(packed.AppendString(c.header(kindProbed), from), projects)
-	c.m.host.Tell(b, pe.node, p.state(new(news)).append(data))
+	n := p.state(new(news))
+	n.conns = slices.DeleteFunc(n.conns, func(h heard) bool { return only != "" && h.presence.JID.Resource() != only })
+	c.m.host.Tell(b, pe.node, n.append(data))
 	return nil
 }
 

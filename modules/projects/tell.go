@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 
+	"rollcall/internal/jid"
 	"rollcall/internal/ns"
 	"rollcall/internal/xmlscan"
 	"rollcall/server"
@@ -165,7 +166,7 @@ func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
 				case is && !was && w != nil && !w.knows(p):
 					w.meet(c.m, b, p, theirs, s.session)
 				case is && !was:
-					p.present(b, now, theirs, s.session)
+					p.present(b, now, theirs, s.session, anything)
 				case was && !is:
 					p.end(c.m, b, stranger, s.session)
 				}
@@ -175,15 +176,21 @@ func (c *community) reveal(b *server.Batch, p *person, before, after []string) {
 	}
 }
 
-// present tells a session all that is shown of p; its user belongs to projects. fan is
-// held.
-func (p *person) present(b *server.Batch, x *extension, projects []string, s *server.Session) {
+// present tells a session what is shown of those of p's connections that it wants, and
+// returns how many those are; its user belongs to projects. fan is held.
+func (p *person) present(b *server.Batch, x *extension, projects []string, s *server.Session, wants func(jid.JID) bool) (n int) {
 	x.reset(p)
 	extra := x.encode(p.seenIn(), projects, true)
 	for _, cn := range p.shown {
-		b.SendPresence(s, cn.presence, extra)
+		if wants(cn.jid()) {
+			b.SendPresence(s, cn.presence, extra)
+			n++
+		}
 	}
+	return n
 }
+
+func anything(jid.JID) bool { return true }
 
 // end tells a session that all that was shown of p is gone: a stranger's state is 0.
 // fan is held.
@@ -221,7 +228,7 @@ func (w *welcome) meet(m *Module, b *server.Batch, p *person, projects []string,
 	w.mu.Unlock()
 	x := m.extension()
 	defer m.free(x)
-	p.present(b, x, projects, s)
+	p.present(b, x, projects, s, anything)
 }
 
 // turn reports whether the session is to be told of the next person on the list, whose
@@ -258,7 +265,7 @@ func (c *community) greet(b *server.Batch, x *extension, o *person, projects []s
 	o.fan.Lock()
 	defer o.fan.Unlock()
 	if w.turn(o) && firstShared(o.seenIn(), projects) != "" {
-		o.present(b, x, projects, s)
+		o.present(b, x, projects, s, anything)
 	}
 }
 
@@ -271,7 +278,7 @@ func (c *community) describe(b *server.Batch, x *extension, o *person, projects 
 	if len(o.shown) == 0 || firstShared(o.seenIn(), projects) == "" {
 		return false
 	}
-	o.present(b, x, projects, s)
+	o.present(b, x, projects, s, anything)
 	return true
 }
 

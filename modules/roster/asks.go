@@ -70,9 +70,10 @@ func (a *asks) take(watcher, at jid.JID) (list []jid.JID) {
 	return list
 }
 
-// greet tells a connection what it may see of a user's connections to this node, and
-// returns how many those are; parted is as in tellShown.
-func (m *Module) greet(b *server.Batch, full, at jid.JID, parted bool) int {
+// greet tells a connection what it may see of a user's connections to this node, or of the
+// one that has a full address, and returns how many those are; parted is as in tellShown.
+func (m *Module) greet(b *server.Batch, full, about jid.JID, parted bool) int {
+	at := about.Bare()
 	if len(m.host.Sessions(at)) == 0 {
 		return 0
 	}
@@ -83,7 +84,7 @@ func (m *Module) greet(b *server.Batch, full, at jid.JID, parted bool) int {
 	if o == nil {
 		return 0
 	}
-	n, may := m.tellShown(b, o, full, parted)
+	n, may := m.tellShown(b, o, full, about, parted)
 	if may {
 		m.asks.forget(w)
 	}
@@ -95,7 +96,7 @@ func (m *Module) answerAsks(b *server.Batch, o *own, contact jid.JID) {
 	available := m.host.Resources(contact)
 	for _, asker := range m.asks.take(contact, o.bare) {
 		if !asker.IsFull() || slices.Contains(available, asker) {
-			m.tellShown(b, o, asker, false)
+			m.tellShown(b, o, asker, o.bare, false)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -42,6 +43,16 @@ func (f *fragile) failAfterwards(err error, after int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fails, f.after, f.done = err, after, true
+}
+
+// failFor makes calls fail after some, whether they were done or not.
+func (f *fragile) failFor(rnd *rand.Rand) {
+	after := rnd.IntN(6)
+	if rnd.IntN(2) == 0 {
+		f.fail(storage.ErrUnavailable, after)
+	} else {
+		f.failAfterwards(storage.ErrUnavailable, after)
+	}
 }
 
 func (f *fragile) call() error {

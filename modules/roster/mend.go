@@ -154,7 +154,7 @@ func (m *Module) refresh(ctx context.Context, bare jid.JID) error {
 		was := o.at(i.Contact)
 		m.learn(ctx, b, bare, i.jid, i.contact, overlooked(was, &i.contact), false)
 		if o = m.owner(bare); o != nil && (was == nil || !was.watches()) {
-			m.tellShown(b, o, i.jid, false) // it may have asked long ago
+			m.tellShown(b, o, i.jid, bare, false) // it may have asked long ago
 		}
 	}
 	return nil

@@ -219,21 +219,21 @@ func (p *player) act(rnd *rand.Rand, other string) {
 	}
 }
 
-var seeds = flag.Uint64("seeds", 4, "runs of TestTwoUsers")
+var seeds = flag.Uint64("seeds", 8, "runs of TestTwoUsers")
 
 // TestTwoUsers lets two users with two clients each do anything, one after the other and
 // all at once: the two rosters say the same, and every client knows its roster, its
 // version and whom it may see. The clients are at two nodes, or at one; every now and
-// then the users also share projects.
+// then the users also share projects. Half of the time the store fails.
 func TestTwoUsers(t *testing.T) {
 	for seed := range *seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { twoUsers(t, rand.New(rand.NewPCG(seed, 6)), seed%2 == 1, seed%4 < 2) })
+			synctest.Test(t, func(t *testing.T) { twoUsers(t, rand.New(rand.NewPCG(seed, 6)), seed%2 == 1, seed%4 < 2, seed%8 >= 4) })
 		})
 	}
 }
 
-func twoUsers(t *testing.T, rnd *rand.Rand, atOnce, apart bool) {
+func twoUsers(t *testing.T, rnd *rand.Rand, atOnce, apart, fails bool) {
 	w := newWorld(t, "a", "b")
 	n, _ := w.nodes(2)
 	if !apart {
@@ -244,6 +244,9 @@ func twoUsers(t *testing.T, rnd *rand.Rand, atOnce, apart bool) {
 	other := map[string]string{"a": "b", "b": "a"}
 	for round := range 60 {
 		time.Sleep(time.Millisecond) // no two presences are of the same time
+		if fails && rnd.IntN(4) == 0 {
+			w.rosters.failFor(rnd)
+		}
 		switch {
 		case rnd.IntN(10) == 0:
 			p := projects[rnd.IntN(2)]
@@ -264,6 +267,11 @@ func twoUsers(t *testing.T, rnd *rand.Rand, atOnce, apart bool) {
 			p.act(rnd, other[p.user])
 		}
 		synctest.Wait()
+		if fails {
+			w.rosters.fail(nil, 0)
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+		}
 		for _, p := range players {
 			p.hear(t)
 		}

@@ -128,9 +128,9 @@ func (m *Module) gone(b *server.Batch, o *own, conn string, full jid.JID) {
 }
 
 // tellShown tells an address of a contact what it may see of the user's connections to
-// this node; parted says that the two share no project, whatever this node knows. It
+// this node, or of the one that about is the full address of; parted says that the two share no project, whatever this node knows. It
 // reports how many connections that were, and whether the contact may see them.
-func (m *Module) tellShown(b *server.Batch, o *own, to jid.JID, parted bool) (n int, may bool) {
+func (m *Module) tellShown(b *server.Batch, o *own, to, about jid.JID, parted bool) (n int, may bool) {
 	if !parted && m.tied(o.bare, to.Bare()) {
 		return 0, true
 	}
@@ -140,9 +140,12 @@ func (m *Module) tellShown(b *server.Batch, o *own, to jid.JID, parted bool) (n 
 		return 0, false
 	}
 	for _, s := range o.shown {
-		b.Tell(s.presence, to)
+		if !about.IsFull() || s.presence.JID == about {
+			b.Tell(s.presence, to)
+			n++
+		}
 	}
-	return len(o.shown), true
+	return n, true
 }
 
 // conceal tells a contact that what it saw of the user is gone; fan is held.
@@ -210,7 +213,7 @@ func (m *Module) Ended(b *server.Batch, s *server.Session, at jid.JID) {
 func (m *Module) partedPresence(_ context.Context, e *server.DirectoryChange) {
 	for _, p := range m.parted {
 		for _, full := range m.elsewhere(p.contact) {
-			m.tellShown(e.Batch, p.o, full, false)
+			m.tellShown(e.Batch, p.o, full, p.o.bare, false)
 		}
 	}
 	m.parted = nil
@@ -238,13 +241,13 @@ func (m *Module) probe(ctx context.Context, e *server.Probe) {
 		return
 	}
 	e.Answered = true
-	if m.greet(e.Batch, from, e.To, false) > 0 {
-		// The others answer for what they have.
-		m.ask(e.Batch, from, []jid.JID{e.To}, askProbe)
-		return
+	about := e.To
+	if !e.Only.IsZero() {
+		about = e.Only
 	}
-	if len(m.elsewhere(e.To)) > 0 {
-		m.ask(e.Batch, from, []jid.JID{e.To}, askProbe)
+	if m.greet(e.Batch, from, about, false) > 0 || slices.ContainsFunc(m.elsewhere(e.To), e.Wants) {
+		// The others answer for what they have.
+		m.ask(e.Batch, from, []jid.JID{about}, askProbe)
 		return
 	}
 	e.Batch.Send(e.From, server.AppendPresenceType(nil, e.To, from.Bare(), "unavailable"))

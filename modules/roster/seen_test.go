@@ -1,10 +1,12 @@
 package roster_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"rollcall/internal/servertest"
 	"rollcall/server"
 	"rollcall/storage"
 )
@@ -92,6 +94,44 @@ func TestProbes(t *testing.T) {
 	alice.Send(probe)
 	alice.ExpectNothing()
 	w.rosters.fail(nil, 0)
+}
+
+// A probe of a full address is answered by that resource alone (RFC 6121 section 4.3.2),
+// whether it is a contact's or a co-member's, here or at another node.
+func TestProbesOfResources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "alice", "bob", "carol")
+		w.dir.AddProject("p", "P", "alice", "carol")
+		n, _ := w.nodes(2)
+		alice := reader(n[0], "alice/a")
+		bobs := []*servertest.Client{reader(n[0], "bob/1"), reader(n[0], "bob/2"), reader(n[1], "bob/3"), reader(n[1], "bob/4")}
+		for _, resource := range []string{"1", "2"} {
+			reader(n[0], "carol/"+resource)
+			reader(n[1], "carol/"+resource+"far")
+		}
+		subscribed(alice, bobs[0])
+		synctest.Wait()
+		alice.Drain()
+		for _, at := range []string{"bob@example.com/1", "bob@example.com/3", "carol@example.com/1", "carol@example.com/2far"} {
+			send(alice, "<presence to='"+at+"' type='probe'/>")
+			if got := froms(alice.Drain()); !slices.Equal(got, []string{at}) {
+				t.Errorf("a probe of %s was answered by %v", at, got)
+			}
+		}
+		for _, bare := range []string{"bob@example.com", "carol@example.com"} {
+			send(alice, "<presence to='"+bare+"/none' type='probe'/>")
+			got := alice.Drain()
+			if len(got) != 1 || got[0].SelectAttrValue("type", "") != "unavailable" || got[0].SelectAttrValue("from", "") != bare {
+				t.Errorf("a probe of a resource of %s that is not there: %d answers", bare, len(got))
+			}
+			send(alice, "<presence to='"+bare+"' type='probe'/>")
+			if got := alice.Drain(); len(got) != 4 {
+				t.Errorf("a probe of %s: %d answers, want 4", bare, len(got))
+			}
+		}
+		send(bobs[0], "<presence to='carol@example.com/1' type='probe'/>")
+		bobs[0].Expect("<presence from='carol@example.com' to='bob@example.com' type='unsubscribed'/>")
+	})
 }
 
 // A user of another virtual host is a contact like others, and an account of its own.
