@@ -13,6 +13,7 @@ import (
 	"github.com/beevik/etree"
 
 	"rollcall/conf"
+	"rollcall/internal/redistest"
 	"rollcall/internal/transcript"
 	"rollcall/test/chaos/proxy"
 	"rollcall/test/chaos/smclient"
@@ -127,26 +128,27 @@ func (p *phone) late(since time.Time) {
 // nobody is seen to leave: in the end everybody sees the truth.
 func TestResumption(t *testing.T) {
 	t.Parallel()
-	const clients = 8
-	h := start(t, clients, func(c *conf.Config) {
-		c.Listen.HTTP[0].WebSocket = true
-		c.Listen.TCP = []conf.TCPListener{{Address: "127.0.0.1:0", TLS: conf.TLSNone, PlainWithoutTLS: true}}
-		c.StreamManagement.Max, c.StreamManagement.AwayAfter = 10*time.Minute, 0
-		c.StreamManagement.Queue, c.StreamManagement.QueueBytes = 10_000, 16<<20
-		c.StreamManagement.Probes = []time.Duration{500 * time.Millisecond, 500 * time.Millisecond}
-		c.WebSocket.PingInterval, c.WebSocket.PingTimeout = 2*time.Second, time.Second
-	})
-	tcp, _ := h.Addresses()
-	relays := map[string]*proxy.Relay{}
-	for kind, target := range map[string]string{transcript.KindTCP: tcp[0].String(), transcript.KindWebSocket: h.http()} {
-		relay, err := proxy.ListenRelay(proxy.RelayConfig{
-			Target: target, Seed: *seedFlag, Faults: resumptionCuts, Life: time.Second, Bytes: 64 << 10, MaxStall: 700 * time.Millisecond,
-		})
-		if err != nil {
-			t.Fatal(err)
+	resumption(t, func(*conf.Config) {})
+}
+
+// TestResumptionOverNodes has them come back at any of two nodes.
+func TestResumptionOverNodes(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	node := func(name string) func(c *conf.Config) {
+		return func(c *conf.Config) {
+			c.Storage.Presence, c.Storage.Redis.Addresses, c.Cluster.Node = conf.PresenceRedis, []string{redis.Addr()}, name
 		}
-		defer relay.Close()
-		relays[kind] = relay
+	}
+	resumption(t, node("one"), node("two"))
+}
+
+// resumption is TestResumption with one server for each change of the configuration.
+func resumption(t *testing.T, changes ...func(c *conf.Config)) {
+	const clients = 8
+	var relays []door
+	for _, change := range changes {
+		relays = append(relays, doors(t, clients, change)...)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	all := &phones{ctx: ctx, changed: make(chan struct{}, 1), truth: map[string]time.Time{}}
@@ -163,27 +165,58 @@ func TestResumption(t *testing.T) {
 	}
 	all.until(t, "everybody is there", func() bool { return all.sees(clients) })
 	sent := all.talk(t, *resumptionsFlag)
-	for _, r := range relays {
-		r.Calm()
-		t.Logf("seed %d: what went wrong: %v", *seedFlag, r.Counts())
+	for _, d := range relays {
+		d.relay.Calm()
+		t.Logf("seed %d: what went wrong: %v", *seedFlag, d.relay.Counts())
 	}
 	all.settle(t, sent)
 }
 
-func (a *phones) add(user string, relays map[string]*proxy.Relay, number int) *phone {
+// door is a way to a server on which things go wrong.
+type door struct {
+	kind  string
+	relay *proxy.Relay
+}
+
+func (d *door) target() transcript.Target {
+	if d.kind == transcript.KindTCP {
+		return transcript.Target{Kind: d.kind, Address: d.relay.Addr(), Host: host}
+	}
+	return transcript.Target{Kind: d.kind, Host: host, URL: "ws://" + d.relay.Addr() + "/xmpp-websocket"}
+}
+
+// doors starts a server and returns the ways to it.
+func doors(t *testing.T, clients int, change func(c *conf.Config)) (list []door) {
+	t.Helper()
+	h := start(t, clients, func(c *conf.Config) {
+		c.Listen.HTTP[0].WebSocket = true
+		c.Listen.TCP = []conf.TCPListener{{Address: "127.0.0.1:0", TLS: conf.TLSNone, PlainWithoutTLS: true}}
+		c.StreamManagement.Max, c.StreamManagement.AwayAfter = 10*time.Minute, 0
+		c.StreamManagement.Queue, c.StreamManagement.QueueBytes = 10_000, 16<<20
+		c.StreamManagement.Probes = []time.Duration{500 * time.Millisecond, 500 * time.Millisecond}
+		c.WebSocket.PingInterval, c.WebSocket.PingTimeout = 2*time.Second, time.Second
+		change(c)
+	})
+	tcp, _ := h.Addresses()
+	for _, way := range []struct{ kind, target string }{{transcript.KindTCP, tcp[0].String()}, {transcript.KindWebSocket, h.http()}} {
+		relay, err := proxy.ListenRelay(proxy.RelayConfig{
+			Target: way.target, Seed: *seedFlag, Faults: resumptionCuts, Life: time.Second, Bytes: 64 << 10, MaxStall: 700 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(relay.Close)
+		list = append(list, door{way.kind, relay})
+	}
+	return list
+}
+
+func (a *phones) add(user string, ways []door, number int) *phone {
 	p := &phone{user: user, all: a, came: map[string]int{}, last: map[string]int{}, view: map[string]string{}}
 	rnd := rand.New(rand.NewPCG(*seedFlag, uint64(number)))
 	p.client = smclient.New(smclient.Config{
-		Target: func() transcript.Target {
-			// Streams move from one kind of connection to the other.
-			if rnd.IntN(2) == 0 {
-				return transcript.Target{Kind: transcript.KindTCP, Address: relays[transcript.KindTCP].Addr(), Host: host}
-			}
-			return transcript.Target{
-				Kind: transcript.KindWebSocket, Host: host,
-				URL: "ws://" + relays[transcript.KindWebSocket].Addr() + "/xmpp-websocket",
-			}
-		},
+		// Streams move from one kind of connection to the other, and from node to node.
+		Target:   func() transcript.Target { return ways[rnd.IntN(len(ways))].target() },
 		Account:  transcript.Account{JID: bare(user) + "/phone", Password: password, Mechanism: "PLAIN"},
 		Patience: 2 * time.Second, Take: p.take,
 		Handled: func(stanza string) { a.handled(bare(user)+"/phone", stanza) },
