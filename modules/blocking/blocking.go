@@ -123,7 +123,12 @@ func (m *Module) Start(h *server.Host) error {
 		}
 	}
 	h.SetFilter(m.lists.verdict)
-	h.OnRemoveConnection(priorityRemove, func(_ context.Context, e *server.RemoveConnection) { m.uninterested(e.JID.Bare(), e.Conn) })
+	h.OnRemoveConnection(priorityRemove, func(ctx context.Context, e *server.RemoveConnection) {
+		m.uninterested(e.JID.Bare(), e.Conn)
+		if e.Reason == server.ReasonUserRemoved && m.lists.of(e.JID.Bare()) != nil {
+			m.removeUser(ctx, e.JID.Local()) // a list that came after the end of the account
+		}
+	})
 	h.OnDirectoryChange(priorityChange, func(ctx context.Context, e *server.DirectoryChange) {
 		if e.Kind == storage.UserRemoved {
 			m.removeUser(ctx, e.User)

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/servertest"
 	"rollcall/modules/blocking"
+	"rollcall/server"
 	"rollcall/storage"
 	"rollcall/storage/memory"
 )
@@ -295,6 +296,25 @@ func TestStored(t *testing.T) {
 var errBroken = errors.New("the store is broken")
 
 // What cannot be stored does not count.
+// TestRemovedMeanwhile: whom a client still blocks when its user was just removed is not
+// the next one's matter.
+func TestRemovedMeanwhile(t *testing.T) {
+	docs, dir := servertest.NewDocuments(), world()
+	s := servertest.New(t, servertest.Options{Directory: dir, Modules: modules(dir, docs, memory.NewPresence(), 10)})
+	alice := s.Login("alice/web")
+	turn := alice.Session().Begin()
+	dir.RemoveUser("alice") // and the session ends when it is its turn
+	turn.Element(element(t, "<iq xmlns='jabber:client' type='set' id='1'>"+items("block", "bob@example.com")+"</iq>"))
+	turn.End()
+	alice.ExpectClosed(server.ReasonUserRemoved)
+	alice.Session().Begin().End() // after the end
+	dir.AddUser("alice", "")
+	listed(t, s.Login("alice/web"))
+	if data, err := docs.Document(t.Context(), "alice", "blocking"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
 func TestStoreFails(t *testing.T) {
 	docs := servertest.NewDocuments()
 	s := start(t, docs)

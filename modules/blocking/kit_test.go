@@ -11,6 +11,7 @@ import (
 	"github.com/beevik/etree"
 
 	"rollcall/internal/servertest"
+	"rollcall/internal/xmlscan"
 	"rollcall/modules/blocking"
 	"rollcall/modules/projects"
 	"rollcall/server"
@@ -129,4 +130,16 @@ func reaches(t *testing.T, a, b *servertest.Client, id string) bool {
 	}
 	t.Fatalf("a message from %s to %s is lost", a, b)
 	return false
+}
+
+// element reads one element.
+func element(t *testing.T, text string) *xmlscan.Element {
+	t.Helper()
+	el := new(xmlscan.Element)
+	scan := xmlscan.New(xmlscan.Limits{Bytes: 1000, Depth: 10, Attrs: 10})
+	scan.Scope(nil)
+	if _, err := scan.Next([]byte(text), el); err != nil {
+		t.Fatal(err)
+	}
+	return el
 }
