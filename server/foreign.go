@@ -39,9 +39,8 @@ func (outside) ServeIQ(context.Context, *IQ) (Payload, error) {
 // ServeMessage implements Service.
 func (o outside) ServeMessage(_ context.Context, st *Stanza) {
 	st.goOut(o)
-	if srv := st.Batch.srv; srv.hooks.routed.any() {
-		srv.hooks.routed.fire(srv, &Routed{Batch: st.Batch, Stanza: st, To: st.To, Count: 1, Direct: true, Refused: st.refused})
-	}
+	st.direct = true
+	st.Batch.srv.routed(st, st.To, 1)
 }
 
 // ServePresence implements Service.

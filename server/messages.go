@@ -186,6 +186,9 @@ func (srv *Server) sendMessage(st *Stanza, to jid.JID, from *Session) {
 	}
 	if !srv.passes(st.From, to) {
 		srv.undelivered(st)
+		if st.refused {
+			srv.routed(st, to, 0)
+		}
 		return
 	}
 	if from != nil && !from.follow(st.Batch, to) {
@@ -196,6 +199,10 @@ func (srv *Server) sendMessage(st *Stanza, to jid.JID, from *Session) {
 	if from != nil {
 		from.followed(st.Batch)
 	}
+	srv.routed(st, to, n)
+}
+
+func (srv *Server) routed(st *Stanza, to jid.JID, n int) {
 	if srv.hooks.routed.any() {
 		srv.hooks.routed.fire(srv, &Routed{
 			Batch: st.Batch, Stanza: st, To: to, Extra: st.extra, Count: n, Direct: st.direct, Refused: st.refused,
