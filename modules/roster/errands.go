@@ -3,7 +3,9 @@ package roster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -74,7 +76,7 @@ func (m *Module) refreshAll(context.Context) error {
 func (m *Module) refreshEach(list []jid.JID) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if len(list) > 0 {
-			err := m.refresh(ctx, list[0])
+			err := guarded(func() error { return m.refresh(ctx, list[0]) })
 			if errors.Is(err, storage.ErrUnavailable) {
 				return err
 			}
@@ -122,11 +124,21 @@ func (e *errands) next(m *Module) func(context.Context) error {
 	return f
 }
 
+// guarded makes an error of a panic, which would be the end of the process.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
 func (m *Module) runErrands() {
 	ctx := m.context
 	for f := m.errands.next(m); f != nil; f = m.errands.next(m) {
 		for {
-			err := f(ctx)
+			err := guarded(func() error { return f(ctx) })
 			if err == nil {
 				break
 			}

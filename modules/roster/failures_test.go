@@ -2,13 +2,16 @@ package roster_test
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/beevik/etree"
 
+	"rollcall/internal/servertest"
 	"rollcall/storage"
 )
 
@@ -98,4 +101,24 @@ func TestStoreBackAfterLogin(t *testing.T) {
 		alice.ExpectNothing()
 		bob.ExpectNothing()
 	})
+}
+
+// A mistake in what no session waits for ends neither the process nor what comes after it.
+func TestErrandPanics(t *testing.T) {
+	w := newWorld(t, "alice", "bob", "carol")
+	o := w.options()
+	o.Log = slog.New(slog.DiscardHandler)
+	s := servertest.New(t, o)
+	for _, user := range []string{"bob", "carol"} {
+		w.put("alice", stored("Both", user+"@example.com"))
+		w.put(user, stored("Both", "alice@example.com"))
+	}
+	var once sync.Once
+	w.rosters.before = func(string) { once.Do(func() { panic("a mistake") }) }
+	w.dir.RemoveUser("bob").RemoveUser("carol")
+	eventually(t, func() bool { return w.says("alice", "carol@example.com") == "None" })
+	if got := w.says("alice", "bob@example.com"); got != "Both" {
+		t.Errorf("nothing went wrong: %s", got)
+	}
+	s.Stop()
 }
