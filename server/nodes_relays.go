@@ -40,6 +40,9 @@ type flow struct {
 // open reports whether more may be sent.
 func (f *flow) open() bool { return f.sent-f.acked < relayWindow }
 
+// ack takes the other end's word for how much it took.
+func (f *flow) ack(acked uint64) { f.acked = min(acked, f.sent) }
+
 // took notes that n bytes were taken, and reports whether the other end should know.
 func (f *flow) took(n int) bool {
 	f.taken += uint64(n)

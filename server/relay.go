@@ -243,7 +243,7 @@ func (r *relay) write(b *Batch, rd *packed.Reader) error {
 	if r.state != passing && r.state != leaving {
 		return nil
 	}
-	r.flow.acked = acked
+	r.flow.ack(acked)
 	r.changed()
 	var full error
 	for each := packed.NewReader(elements); !each.Done() && full == nil; {

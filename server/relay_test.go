@@ -1,10 +1,8 @@
 package server_test
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -344,85 +342,3 @@ func (r *roaming) lose(from, to string, how memory.Fault) {
 		return memory.Fine
 	})
 }
-
-// A node that does not answer does not keep the client waiting for long, and what it does
-// later harms nobody.
-func TestResumeUnanswered(t *testing.T) {
-	for _, from := range []string{"a", "c"} {
-		t.Run("lost from "+from, func(t *testing.T) {
-			roaming3(t, servertest.Options{}, func(t *testing.T, r *roaming) {
-				r.Drop()
-				synctest.Wait()
-				r.hub.Fail(func(f, to string, _ []byte) memory.Fault {
-					if f == from && (to == "a" || to == "c") {
-						return memory.Lost
-					}
-					return memory.Fine
-				})
-				n := arrive(r.nodes[2], "bob")
-				began := time.Now()
-				n.Send(fmt.Sprintf("<resume %s h='1' previd='%s'/>", sm, r.id))
-				n.Expect(refusal("item-not-found"))
-				if took := time.Since(began); took != 3*time.Second {
-					t.Errorf("after %v", took)
-				}
-				r.hub.Fail(nil)
-				synctest.Wait()
-				r.alice.Send(say(r.JID, "1")) // shows the gap
-				time.Sleep(time.Second)
-				synctest.Wait()
-				if n := r.nodes[0].Metric("rollcall_detached_sessions"); n != 1 {
-					t.Errorf("%v sessions wait", n)
-				}
-				n.Send(fmt.Sprintf("<resume %s h='1' previd='%s'/>", sm, r.id))
-				n.Expect(fmt.Sprintf("<resumed %s h='1' previd='%s'/>", sm, r.id))
-				n.Expect(got("1"))
-			})
-		})
-	}
-}
-
-// While the session is busy its client's node may give up: then it is not taken for
-// there.
-func TestResumeWhileBusy(t *testing.T) {
-	hub := memory.NewHub()
-	m := leftModule{left: make(chan struct{})}
-	a := servertest.New(t, servertest.Options{Directory: people(), Bus: hub.Bus("a"), Modules: []server.Module{m}})
-	b := servertest.New(t, servertest.Options{Directory: people(), Bus: hub.Bus("b"), Beside: a})
-	p := call(a, "bob/phone")
-	asked := make(chan struct{})
-	var once sync.Once
-	hub.Fail(func(_, _ string, data []byte) memory.Fault {
-		if bytes.Contains(data, []byte(p.id)) {
-			once.Do(func() { close(asked) })
-		}
-		return memory.Fine
-	})
-	n := arrive(b, "bob")
-	turn := p.Session().Turn()
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		n.Send(fmt.Sprintf("<resume %s h='1' previd='%s'/>", sm, p.id))
-	}()
-	<-asked
-	b.Stop()
-	<-answered
-	n.Expect(refusal("item-not-found"))
-	<-m.left // a has heard all
-	turn.End()
-	p.Send(say(p.JID, "1"))
-	p.Expect(got("1"))
-	if n := a.Metric("rollcall_resumptions_total"); n != 0 || p.Closed() {
-		t.Error("somebody took it over who had given up")
-	}
-}
-
-// leftModule tells when another node has left.
-type leftModule struct{ left chan struct{} }
-
-func (leftModule) Name() string                       { return "left" }
-func (leftModule) Joined(*server.Batch, string)       {}
-func (leftModule) Told(*server.Batch, string, []byte) {}
-func (m leftModule) Left(*server.Batch, string)       { close(m.left) }
-func (m leftModule) Start(h *server.Host) error       { h.OnNodes(m); return nil }

@@ -175,7 +175,7 @@ func (r *remote) take(rd *packed.Reader) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.flow.acked = acked
+	r.flow.ack(acked)
 	r.pump()
 	if r.over || r.gone != nil {
 		return nil
