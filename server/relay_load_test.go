@@ -201,6 +201,7 @@ func TestRelayGivesWay(t *testing.T) {
 		crowd := func(from, to *servertest.Client) {
 			for range 50 {
 				from.Send("<message to='" + to.JID.String() + "'><body>" + strings.Repeat("x", 100_000) + "</body></message>")
+				synctest.Wait() // the first is at the gate
 			}
 		}
 		open := ga.shut()
