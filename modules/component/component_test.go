@@ -1,6 +1,7 @@
 package component_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -256,11 +257,23 @@ func TestNodes(t *testing.T) {
 	if err := c.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	there.absent(t, alice, name)
+	// No message is sent to find out: one that is on its way while the news is, too, may come
+	// to whoever connects next.
+	there.forgotten(t, name)
 	alice.Send("<presence to='room@echo.example.com/nick' id='p'/>")
 	alice.Expect("<presence type='error' from='room@echo.example.com/nick' to='{alice}' id='p'><error type='cancel'>" +
 		"<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>...</error></presence>")
 	present(t, alice, here.connect(t, name, secret))
+}
+
+// forgotten waits until the server knows of no other node that a component is connected to.
+func (p *place) forgotten(t *testing.T, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); len(p.module.NodesOf(name)) > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is still known to be at another node", name)
+		}
+	}
 }
 
 // present returns when the client's messages reach the component, and takes them.

@@ -29,6 +29,7 @@ const (
 type place struct {
 	*servertest.Server
 	address string
+	module  *component.Module
 }
 
 func options() component.Options {
@@ -64,7 +65,7 @@ func start(t *testing.T, o component.Options, change ...func(*servertest.Options
 			t.Error(err)
 		}
 	})
-	return &place{s, ln.Addr().String()}
+	return &place{s, ln.Addr().String(), m}
 }
 
 // peer is a component's end of a connection.
@@ -163,7 +164,7 @@ func failed(condition string) []string {
 	}
 }
 
-// absent waits until nobody is connected under a name.
+// absent waits until nobody is connected under a name; it is for a server alone.
 func (p *place) absent(t *testing.T, c *servertest.Client, to string) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)

@@ -27,8 +27,9 @@ func beginNode(t *testing.T, hub *memory.Hub, name string, change ...func(*serve
 	return servertest.New(t, o), m
 }
 
-// nodesOf lists where the component is connected, as far as the module knows.
-func (m *Module) nodesOf(name string) []string {
+// NodesOf lists the other nodes that the component is connected to, as far as the module
+// knows.
+func (m *Module) NodesOf(name string) []string {
 	c := m.components[name]
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,7 +39,7 @@ func (m *Module) nodesOf(name string) []string {
 // await waits until the module knows that the component is at a node.
 func await(t *testing.T, m *Module, name, node string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !slices.Contains(m.nodesOf(name), node); runtime.Gosched() {
+	for deadline := time.Now().Add(10 * time.Second); !slices.Contains(m.NodesOf(name), node); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s is not known to be at %s", name, node)
 		}
@@ -66,12 +67,12 @@ func TestAtOnce(t *testing.T) {
 		both.Wait()
 		bot.enter(mark)
 		await(t, there, "bot.example.com", "here") // what was told before is known
-		if !slices.Contains(there.nodesOf("echo.example.com"), "here") {
+		if !slices.Contains(there.NodesOf("echo.example.com"), "here") {
 			t.Fatal("the component is connected, and the other node does not know")
 		}
 		echo.leave(young)
 		bot.leave(mark)
-		for slices.Contains(there.nodesOf("bot.example.com"), "here") {
+		for slices.Contains(there.NodesOf("bot.example.com"), "here") {
 			runtime.Gosched()
 		}
 	}
@@ -90,10 +91,10 @@ func TestTwoNodes(t *testing.T) {
 	second.components[name].enter(two)
 	await(t, third, name, "second")
 	second.components[name].leave(two)
-	for slices.Contains(third.nodesOf(name), "second") {
+	for slices.Contains(third.NodesOf(name), "second") {
 		runtime.Gosched()
 	}
-	if got := third.nodesOf(name); !slices.Equal(got, []string{"first"}) {
+	if got := third.NodesOf(name); !slices.Equal(got, []string{"first"}) {
 		t.Errorf("the component is at %q", got)
 	}
 	first.components[name].leave(one)
