@@ -67,6 +67,9 @@ func (m *Module) change(ctx context.Context, b *server.Batch, g changing) (ch ch
 	if err != nil {
 		return ch, err
 	}
+	if !ch.old.there() && ch.new.there() {
+		m.later(func(ctx context.Context) error { return m.orphaned(ctx, g.user, g.contact) })
+	}
 	if i := m.owner(g.user).at(g.contact.String()); i != nil && g.remembered {
 		ch.old = i.contact
 	}

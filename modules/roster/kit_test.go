@@ -29,7 +29,8 @@ type fragile struct {
 	done  bool // what fails was done all the same
 	reads int
 	// before runs before an item of a user is changed; nil for nothing.
-	before func(user string)
+	before  func(user string)
+	removes int // rosters that were removed
 }
 
 func (f *fragile) fail(err error, after int) {
@@ -76,6 +77,21 @@ func (f *fragile) Roster(ctx context.Context, user string) ([]storage.RosterItem
 		return nil, err
 	}
 	return f.Rosters.Roster(ctx, user)
+}
+
+func (f *fragile) RemoveRoster(ctx context.Context, user string) error {
+	err := f.Rosters.RemoveRoster(ctx, user)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removes++
+	return err
+}
+
+// removed is how many rosters were removed.
+func (f *fragile) removed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.removes
 }
 
 func (f *fragile) RosterItem(ctx context.Context, user, contact string) (storage.RosterItem, error) {

@@ -28,6 +28,16 @@ func (m *Module) userRemoved(_ context.Context, e *server.DirectoryChange) {
 	}
 }
 
+// orphaned buries a user who was removed before the item of a contact came: a request of
+// the user's own session or of the contact's was under way meanwhile.
+func (m *Module) orphaned(ctx context.Context, bare, at jid.JID) error {
+	exists, err := m.exists(ctx, bare)
+	if err != nil || exists {
+		return err
+	}
+	return m.bury(ctx, bare, []jid.JID{at})
+}
+
 // bury ends everything between a removed user and others.
 func (m *Module) bury(ctx context.Context, bare jid.JID, contacts []jid.JID) error {
 	switch exists, err := m.exists(ctx, bare); {
