@@ -277,7 +277,8 @@ func (n *nodes) item(b *Batch, p *cluster.Peer, it cluster.Item) {
 }
 
 // Returned implements cluster.Handler: stanzas go elsewhere or back to their senders,
-// clients of sessions at that node lose their connections, all else is told again when the node is reached.
+// modules see to what is theirs, clients of sessions at that node lose their connections,
+// all else is told again when the node is reached.
 func (n *nodes) Returned(p *cluster.Peer, items []cluster.Item) {
 	if n.srv.closing.Load() {
 		return
@@ -288,6 +289,10 @@ func (n *nodes) Returned(p *cluster.Peer, items []cluster.Item) {
 			switch r := packed.NewReader(it.Data); it.Kind {
 			case itemStanza:
 				err = n.returned(b, p, r)
+			case itemModule:
+				if m, ok := (*n.peersOf.Load())[r.String()].(Returner); ok {
+					m.Returned(b, p.Name(), r.Rest())
+				}
 			case itemResume, itemResumed, itemFromClient, itemToClient, itemClientGone, itemSessionGone:
 				err = n.relays.returned(p, it.Kind, r)
 			}

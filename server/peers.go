@@ -22,6 +22,15 @@ type Peers interface {
 	Left(b *Batch, node string)
 }
 
+// Returner is a Peers that sends what does not come true again by itself.
+type Returner interface {
+	Peers
+	// Returned brings back what this module sent with Host.Tell, and the node did not get
+	// or nobody knows to have reached it. It may come at the same time as anything else
+	// but another Returned. data is valid during the call.
+	Returned(b *Batch, node string, data []byte)
+}
+
 // OnNodes makes p hear of other nodes. A module calls it once, in Start.
 func (h *Host) OnNodes(p Peers) {
 	h.srv.changePeers(func(m map[string]Peers) { m[h.module.Name()] = p })
@@ -51,11 +60,14 @@ func (h *Host) NodesOf(bare jid.JID) (names []string) {
 }
 
 // Tell sends data, which is copied, to this module on another node: after everything
-// posted to that node before, and with b's Flush. What cannot be handed over is dropped;
-// the node then hears Joined.
-func (h *Host) Tell(b *Batch, node string, data []byte) {
-	if p := h.srv.nodes.peer(node); p != nil {
-		b.item = append(packed.AppendString(b.item[:0], h.module.Name()), data...)
-		b.post(p, itemModule)
+// posted to that node before, and with b's Flush. What cannot be handed over then comes
+// back to a Returner, or is dropped; the node then hears Joined. False says that the node
+// takes nothing.
+func (h *Host) Tell(b *Batch, node string, data []byte) bool {
+	p := h.srv.nodes.peer(node)
+	if p == nil {
+		return false
 	}
+	b.item = append(packed.AppendString(b.item[:0], h.module.Name()), data...)
+	return b.post(p, itemModule)
 }

@@ -55,6 +55,7 @@ var (
 	_ server.Module    = (*Module)(nil)
 	_ server.Validator = (*Module)(nil)
 	_ server.Foreign   = (*component)(nil)
+	_ server.Returner  = (*Module)(nil)
 	_ link.Handler     = (*conn)(nil)
 )
 
@@ -166,7 +167,7 @@ func (c *component) Receive(b *server.Batch, el []byte) bool {
 	case at != nil:
 		at.send(el)
 	case there != "":
-		c.m.host.Tell(b, there, c.item(itemStanza, el))
+		return c.m.host.Tell(b, there, c.item(itemStanza, el))
 	default:
 		return false
 	}

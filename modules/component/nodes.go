@@ -77,8 +77,19 @@ func (m *Module) Told(b *server.Batch, node string, data []byte) {
 	}
 }
 
-// take takes a stanza from another node. The component may have left just now, while
-// itemDown is on its way there.
+// Returned implements server.Returner: a stanza goes to the component if it is here by
+// now, or back to its sender. All else is told again when the node is reached.
+func (m *Module) Returned(b *server.Batch, node string, data []byte) {
+	r := packed.NewReader(data)
+	kind, name := r.Uint(), r.String()
+	el := r.Rest()
+	if c := m.components[name]; c != nil && kind == itemStanza && r.Err() == nil {
+		c.take(b, node, el)
+	}
+}
+
+// take takes a stanza from another node, or back from it. The component may have left just
+// now, while itemDown is on its way there.
 func (c *component) take(b *server.Batch, node string, el []byte) {
 	c.mu.Lock()
 	at := c.at

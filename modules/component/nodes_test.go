@@ -125,3 +125,36 @@ func TestTooLate(t *testing.T) {
 		alice.ExpectNothing()
 	}
 }
+
+// TestNodeDies: what a node never got that has died, or has no room for, is answered for
+// here.
+func TestNodeDies(t *testing.T) {
+	hub := memory.NewHub()
+	s, here := beginNode(t, hub, "here")
+	_, there := beginNode(t, hub, "there")
+	const name = "echo.example.com"
+	at := new(conn)
+	there.components[name].enter(at)
+	await(t, here, name, "there")
+	alice := s.Online("alice/web")
+	hub.Kill("there")
+	for _, tt := range []struct{ el, want string }{
+		{"<message to='x@echo.example.com' id='1'><body>a &lt; b</body></message>", "message"},
+		{"<message type='error' to='x@echo.example.com' id='1'/>", ""},
+		{"<iq type='get' to='x@echo.example.com' id='1'><q xmlns='urn:q'/></iq>", "iq"},
+		{"<presence to='x@echo.example.com' id='1'/>", "presence"},
+	} {
+		alice.Send(tt.el)
+		if tt.want != "" {
+			alice.Expect("<" + tt.want + " type='error' from='x@echo.example.com' to='{alice}' id='1'><error type='cancel'>" +
+				"<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>...</error></" + tt.want + ">")
+		}
+	}
+	b := here.host.NewBatch()
+	if here.components[name].Receive(b, make([]byte, 32<<20)) {
+		t.Error("a node without room for it takes a stanza")
+	}
+	b.Flush()
+	alice.ExpectNothing()
+	there.components[name].leave(at)
+}
