@@ -152,12 +152,12 @@ func (a *relays) lost(p *cluster.Peer, all bool) {
 	here, there := a.all()
 	for _, r := range here {
 		if r.peer == p && (all || !r.asks()) {
-			r.drop(Close{Reason: ReasonLost, Cause: errNodeLost, Cut: true})
+			drop(r, nil)
 		}
 	}
 	for _, r := range there {
 		if r.peer == p {
-			r.drop()
+			drop(nil, r)
 		}
 	}
 }
@@ -179,51 +179,79 @@ func (a *relays) returned(p *cluster.Peer, kind byte, r *packed.Reader) error {
 	here, there := a.find(p, r.Uint())
 	switch kind {
 	case itemResume, itemFromClient, itemClientGone:
-		if here != nil {
-			here.drop(Close{Reason: ReasonLost, Cause: errNodeLost, Cut: true})
-		}
+		there = nil
 	default:
-		if there != nil {
-			there.drop()
+		here = nil
+	}
+	drop(here, there)
+	return r.Err()
+}
+
+// drop makes one end of a relay, if there is one, a lost connection.
+func drop(here *relay, there *remote) {
+	if here != nil {
+		here.drop(Close{Reason: ReasonLost, Cause: errNodeLost, Cut: true})
+	}
+	if there != nil {
+		there.drop()
+	}
+}
+
+// takeRelayed takes what another node says of a relay. What cannot be read is the end of
+// it, like what did not come.
+func (n *nodes) takeRelayed(b *Batch, p *cluster.Peer, kind byte, r *packed.Reader) error {
+	number := r.Uint()
+	here, there := n.relays.find(p, number)
+	var err error
+	switch kind {
+	case itemResume:
+		return n.takeResume(p, number, r)
+	case itemResumed, itemToClient, itemSessionGone:
+		there, err = nil, takeHere(b, p, kind, number, here, r)
+	default:
+		here, err = nil, takeThere(b, p, kind, number, there, r)
+	}
+	if err != nil {
+		drop(here, there)
+	}
+	return err
+}
+
+// takeHere takes what a session's node says. About a relay that is not known any more it
+// is told so: it may have missed the end.
+func takeHere(b *Batch, p *cluster.Peer, kind byte, number uint64, here *relay, r *packed.Reader) error {
+	switch {
+	case here == nil && kind == itemToClient:
+		b.postEnd(p, itemClientGone, number, Close{Reason: ReasonLost})
+	case here == nil:
+	case kind == itemResumed:
+		return here.answer(r)
+	case kind == itemToClient:
+		return here.write(b, r)
+	default:
+		c := readClose(r)
+		if r.Err() == nil {
+			here.finish(c)
 		}
 	}
 	return r.Err()
 }
 
-// takeRelayed takes what another node says of a relay. About one that is not known any
-// more it is told so: it may have missed the end.
-func (n *nodes) takeRelayed(b *Batch, p *cluster.Peer, kind byte, r *packed.Reader) error {
-	number := r.Uint()
-	here, there := n.relays.find(p, number)
-	switch kind {
-	case itemResume:
-		return n.takeResume(p, number, r)
-	case itemResumed:
-		if here != nil {
-			return here.answer(r)
-		}
-	case itemToClient:
-		if here != nil {
-			return here.write(b, r)
-		}
-		b.postEnd(p, itemClientGone, number, Close{Reason: ReasonLost})
-	case itemSessionGone:
-		c := readClose(r)
-		if here != nil && r.Err() == nil {
-			here.finish(c)
-		}
-	case itemFromClient:
-		if there != nil {
-			return there.take(r)
-		}
+// takeThere is takeHere of what a client's node says.
+func takeThere(b *Batch, p *cluster.Peer, kind byte, number uint64, there *remote, r *packed.Reader) error {
+	switch {
+	case there == nil && kind == itemFromClient:
 		b.postEnd(p, itemSessionGone, number, Close{Reason: ReasonLost, Cut: true})
-	case itemClientGone:
+	case there == nil:
+	case kind == itemFromClient:
+		return there.take(r)
+	default:
 		c := readClose(r)
-		if there != nil && r.Err() == nil {
+		if r.Err() == nil {
 			there.clientGone(c)
 		}
 	}
-	return nil
+	return r.Err()
 }
 
 // postEnd tells the other end of a relay that it is over.

@@ -36,6 +36,7 @@ type relay struct {
 	state   relayState
 	outcome resumption
 	flow    flow
+	gap     bool        // the client's connection did not take something, and gets nothing after it
 	timer   *time.Timer // while the session's node is to end the stream
 }
 
@@ -246,12 +247,13 @@ func (r *relay) write(b *Batch, rd *packed.Reader) error {
 	r.flow.ack(acked)
 	r.changed()
 	var full error
-	for each := packed.NewReader(elements); !each.Done() && full == nil; {
+	for each := packed.NewReader(elements); !each.Done() && !r.gap; {
 		el := each.Bytes()
 		if err := each.Err(); err != nil {
 			return err
 		}
 		full = r.shell.transport.Write(el)
+		r.gap = full != nil
 	}
 	r.shell.transport.Flush()
 	if r.flow.took(len(elements)) {

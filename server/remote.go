@@ -14,9 +14,15 @@ import (
 // relayKind is what a connection to another node is called.
 const relayKind = "relay"
 
-// maxRemoteIn bounds what a client at another node said and was not taken. Nodes that
-// keep to relayWindow do not come near it.
+// maxRemoteIn bounds what a client at another node said and was not taken, apart from the
+// last element. Nodes that keep to relayWindow do not come near it.
 const maxRemoteIn = 4 << 20
+
+// What an element may have grown by at its client's node: the declarations that it needs.
+const (
+	moreBytes = 4 << 10
+	moreAttrs = 16
+)
 
 // maxKeptItem is how much memory a remote holds on to for what it sends, in bytes.
 const maxKeptItem = 1 << 10
@@ -157,9 +163,13 @@ func (r *remote) lose() {
 func (r *remote) drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
-		return
+	if !r.over {
+		r.cut()
 	}
+}
+
+// cut is lose, and tells the client's node as well; mu is held.
+func (r *remote) cut() {
 	r.item = appendClose(packed.AppendUint(r.item[:0], r.number), Close{Reason: ReasonLost, Cause: errNodeLost, Cut: true})
 	r.peer.Post(itemSessionGone, r.item)
 	r.peer.Flush()
@@ -180,8 +190,8 @@ func (r *remote) take(rd *packed.Reader) error {
 	if r.over || r.gone != nil {
 		return nil
 	}
-	if len(r.in)+len(el) > maxRemoteIn {
-		r.lose()
+	if len(r.in) > maxRemoteIn {
+		r.cut()
 		return nil
 	}
 	r.in = append(r.in, el...)
@@ -253,7 +263,9 @@ func (r *remote) feed(data []byte) {
 	defer turn.End()
 	defer turn.Guard("input")
 	for len(data) > 0 {
-		scan.SetLimits(xmlscan.Limits{Bytes: turn.MaxElement(), Depth: limits.Depth, Attrs: limits.Attributes})
+		scan.SetLimits(xmlscan.Limits{
+			Bytes: turn.MaxElement() + moreBytes, Depth: limits.Depth, Attrs: limits.Attributes + moreAttrs,
+		})
 		n, err := scan.Next(data, &el)
 		if err != nil {
 			turn.Close(BadXML(err))

@@ -38,6 +38,7 @@ type managed struct {
 	news    bool // something was sent since the last <r/>
 	watched bool // the watch has it
 	away    bool // it is shown away, or was looked at for that
+	gap     bool // the connection did not take a stanza, and gets none after it
 
 	queue []entry // sent and not acknowledged, oldest first
 	acked uint32  // how many the client has acknowledged, modulo 2^32
@@ -199,9 +200,13 @@ func newEntry(el []byte, d *delivery) entry {
 // send sends a stanza that counts. It is kept even when the connection does not take
 // it, which is the end of the session: it is given back then.
 func (m *managed) send(e entry) error {
-	err := m.carrier.transport.Write(e.data)
 	if !m.acks {
-		return err
+		return m.carrier.transport.Write(e.data)
+	}
+	var err error
+	if !m.gap {
+		err = m.carrier.transport.Write(e.data)
+		m.gap = err != nil
 	}
 	m.news = true
 	m.queue = append(m.queue, e)
@@ -345,6 +350,7 @@ func (m *managed) plug(carrier *Session, h uint32) (old *Session, gotten []*kept
 			err = carrier.transport.Write(e.data)
 		}
 	}
+	m.gap = err != nil
 	if full := m.release(); err == nil {
 		err = full
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,8 @@ import (
 type roamer struct {
 	t     *testing.T
 	nodes []*servertest.Server // it comes to any of them
+	home  []*servertest.Server // it has its session at one of them
+	lossy bool                 // an answer to <resume/> may be lost
 	user  string
 	rng   *rand.Rand
 
@@ -37,7 +40,11 @@ type roamer struct {
 
 // connect brings the roamer back, or in for the first time.
 func (r *roamer) connect() {
-	r.line, r.since = arrive(r.nodes[r.rng.IntN(len(r.nodes))], r.user), time.Now()
+	nodes := r.nodes
+	if r.id == "" {
+		nodes = r.home
+	}
+	r.line, r.since = arrive(nodes[r.rng.IntN(len(nodes))], r.user), time.Now()
 	if r.id == "" {
 		r.line.Bind("phone")
 		r.line.Send("<enable " + sm + " resume='true'/>")
@@ -46,15 +53,37 @@ func (r *roamer) connect() {
 		return
 	}
 	r.line.Send(fmt.Sprintf("<resume %s h='%d' previd='%s'/>", sm, r.h, r.id))
-	el := r.line.Next()
-	if el.Tag != "resumed" {
+	answer := r.answer()
+	if len(answer) == 0 {
+		r.line.Drop()
+		r.line = nil
+		return
+	}
+	if el := answer[0]; el.Tag != "resumed" {
 		r.t.Fatalf("%s is told <%s/>", r.user, el.Tag)
 	}
-	r.takeAck(el)
+	r.takeAck(answer[0])
 	r.owes = false
+	for _, el := range answer[1:] {
+		r.take(el)
+	}
 	for _, el := range r.sent {
 		r.line.Send(el)
 	}
+}
+
+// answer is that to <resume/>, and what came after it; nothing where it was lost.
+func (r *roamer) answer() []*etree.Element {
+	if !r.lossy {
+		return []*etree.Element{r.line.Next()}
+	}
+	time.Sleep(4 * time.Second)
+	synctest.Wait()
+	list := r.line.Drain()
+	if len(list) > 0 && list[0].Tag == "failed" {
+		return nil
+	}
+	return list
 }
 
 // send sends a stanza, which may be lost under way.
@@ -159,12 +188,59 @@ func TestRoamersOverNodes(t *testing.T) {
 	}
 }
 
-func roam(t *testing.T, seed uint64, m *spool, trouble func(*rand.Rand), nodes ...*servertest.Server) {
-	rng := rand.New(rand.NewPCG(seed, 198))
-	pair := []*roamer{
-		{t: t, nodes: nodes, user: "alice", rng: rng, unto: "bob@example.com/phone"},
-		{t: t, nodes: nodes, user: "bob", rng: rng, unto: "alice@example.com/phone"},
+// TestRoamersThroughNodes has the sessions at one of three nodes, while messages of the bus
+// are lost or refused at random, and nodes that only pass on are taken for dead.
+func TestRoamersThroughNodes(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hub, m := memory.NewHub(), new(spool)
+				nodes := nodesOf(t, hub, servertest.Options{Modules: []server.Module{m}}, "a", "b", "c")
+				var mu sync.Mutex
+				fate := rand.New(rand.NewPCG(seed, 6))
+				often := 0
+				hub.Fail(func(string, string, []byte) memory.Fault {
+					mu.Lock()
+					defer mu.Unlock()
+					if fate.IntN(100) < often {
+						return memory.Lost + memory.Fault(fate.IntN(2))
+					}
+					return memory.Fine
+				})
+				trouble := func(rng *rand.Rand) {
+					mu.Lock()
+					defer mu.Unlock()
+					often = rng.IntN(3) * rng.IntN(20)
+				}
+				pair := pairOf(t, seed, nodes, nodes[:1])
+				for _, r := range pair {
+					r.lossy = true
+				}
+				roamAll(t, pair, m, trouble, func() {
+					hub.Fail(nil)
+					time.Sleep(5 * time.Second)
+				})
+			})
+		})
 	}
+}
+
+func roam(t *testing.T, seed uint64, m *spool, trouble func(*rand.Rand), nodes ...*servertest.Server) {
+	roamAll(t, pairOf(t, seed, nodes, nodes), m, trouble, func() {})
+}
+
+// pairOf are two clients that write to each other.
+func pairOf(t *testing.T, seed uint64, nodes, home []*servertest.Server) []*roamer {
+	rng := rand.New(rand.NewPCG(seed, 198))
+	return []*roamer{
+		{t: t, nodes: nodes, home: home, user: "alice", rng: rng, unto: "bob@example.com/phone"},
+		{t: t, nodes: nodes, home: home, user: "bob", rng: rng, unto: "alice@example.com/phone"},
+	}
+}
+
+// roamAll has them do it, while there is trouble, until all is well again.
+func roamAll(t *testing.T, pair []*roamer, m *spool, trouble func(*rand.Rand), well func()) {
+	rng := pair[0].rng
 	for _, r := range pair {
 		r.connect()
 	}
@@ -204,10 +280,12 @@ func roam(t *testing.T, seed uint64, m *spool, trouble func(*rand.Rand), nodes .
 		for _, r := range pair {
 			if time.Since(r.since) > 4*time.Minute { // or the session would end
 				r.lose()
-				r.connect()
+				for r.connect(); r.line == nil; r.connect() {
+				}
 			}
 		}
 	}
+	well()
 	m.mu.Lock()
 	m.broken = false
 	m.mu.Unlock()

@@ -275,6 +275,13 @@ func (c *Client) Stall() {
 	c.conn.full = true
 }
 
+// Resume makes the client read again that was made to stall.
+func (c *Client) Resume() {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.conn.full = false
+}
+
 // Discard makes the client forget what arrives from now on, unread: for
 // benchmarks.
 func (c *Client) Discard() {
