@@ -63,11 +63,12 @@ chaos:
 	go test -count=1 -v -timeout 90m ./test/chaos -seed $(SEED) -messages $(MESSAGES) -pairs $(PAIRS) -cuts $(CUTS) -resumptions $(RESUMPTIONS)
 
 # Several processes on one Redis at full size: killed, flushed, stalled, and the random
-# runs of some seeds. It takes about 10 minutes.
+# runs of some seeds. It takes about 15 minutes.
 SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 nodes:
 	go test -count=1 -v -timeout 30m -run 'TestKill|TestFlush|Stall|TestMessages|TestPublishes' ./test/nodes \
 		-killed 5000 -lease 30s -flushed 2000 -stall 30s -messages 100000 -project 1000
+	go test -count=1 -v -timeout 30m -run TestResumptionAnywhere ./test/nodes -resumptions $(RESUMPTIONS) -seed $(SEED)
 	@for seed in $(SEEDS); do go test -count=1 -v -run TestProperty ./test/nodes -seed $$seed || exit 1; done
 
 # The Go benchmarks, written to a file that make bench-compare compares with the stored
