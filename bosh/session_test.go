@@ -389,3 +389,16 @@ func TestSlowReader(t *testing.T) {
 		}
 	}, func(c *Config) { c.Limits.OutboxBytes = 12000 })
 }
+
+// What is longer than all that may wait arrives nevertheless, also behind something short.
+func TestLongElement(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bob := r.srv.Online("bob/x")
+		c := r.login("alice")
+		r.expect(c.send("", presence).now(), "presence")
+		long := strings.Replace(message("alice@example.com", "2"), "</body>", strings.Repeat("x", 20000)+"</body>", 1)
+		bob.Send(message("alice@example.com", "1") + long)
+		synctest.Wait()
+		r.expect(c.send("", "").now(), "message", "message")
+	}, func(c *Config) { c.Limits.OutboxBytes = 12000 })
+}

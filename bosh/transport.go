@@ -21,7 +21,8 @@ func (s *session) Open(h server.StreamHeader) {
 	}
 }
 
-// Write implements server.Transport.
+// Write implements server.Transport. An element of any length may wait where next to
+// nothing does.
 func (s *session) Write(el []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,7 +30,7 @@ func (s *session) Write(el []byte) error {
 		s.tooLate(el)
 		return nil
 	}
-	if n := s.pending.len(); n > 0 && n+len(el) > s.outbox() {
+	if n := s.pending.len(); n > s.outbox()/32 && n+len(el) > s.outbox() {
 		s.tooLate(el)
 		return server.ErrOutboxFull
 	}

@@ -70,3 +70,18 @@ func TestAnonymousNeedsTLS(t *testing.T) {
 		t.Error("a guest needs no password")
 	}
 }
+
+// A guest's stream can be managed and not resumed: the next login has another address.
+func TestAnonymousIsNotResumed(t *testing.T) {
+	s := servertest.New(t, servertest.Options{Directory: people(), Anonymous: 1})
+	c := s.DialWith(manageable, server.Listener{})
+	c.Open(servertest.Host)
+	c.Send(beAnonymous)
+	c.Expect("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+	c.Open(servertest.Host)
+	c.Bind("web")
+	c.Send("<enable " + sm + " resume='true'/>")
+	c.Expect("<enabled " + sm + "/>")
+	c.Drop()
+	guest(t, s) // there is room for one
+}

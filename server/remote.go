@@ -70,6 +70,10 @@ func (n *nodes) takeResume(p *cluster.Peer, number uint64, rd *packed.Reader) er
 func (r *remote) resume(id string, user jid.JID, h uint32, listener traits) {
 	srv := r.nodes.srv
 	m := srv.claim(id, user)
+	if m != nil && m.covers(h) && m.lacks(h) {
+		m.session.forsake()
+		m = nil
+	}
 	if m == nil {
 		handled, known := srv.streams.ended(id, user)
 		r.refuse(resumption{h: handled, known: known})
@@ -289,10 +293,11 @@ func (r *remote) Open(StreamHeader) {}
 func (r *remote) Write(el []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	limit := int(r.nodes.srv.cfg.Limits.OutboxBytes)
 	switch {
 	case r.over || r.end != nil:
 		return nil
-	case len(r.out)+len(el) > int(r.nodes.srv.cfg.Limits.OutboxBytes):
+	case len(r.out) > limit/32 && len(r.out)+len(el) > limit:
 		return ErrOutboxFull
 	}
 	r.out = packed.AppendBytes(r.out, el)

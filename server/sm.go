@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"cmp"
 	"runtime"
 	"strconv"
@@ -40,10 +39,9 @@ type managed struct {
 	away    bool // it is shown away, or was looked at for that
 	gap     bool // the connection did not take a stanza, and gets none after it
 
-	queue []entry // sent and not acknowledged, oldest first
-	acked uint32  // how many the client has acknowledged, modulo 2^32
-	bytes int     // in the queue
-	tail  tail    // not sent yet
+	queue queue  // sent and not acknowledged
+	acked uint32 // how many the client has acknowledged, modulo 2^32
+	tail  tail   // not sent yet
 
 	// since is when, on the server's clock, it was asked last, or lost its connection.
 	since time.Duration
@@ -61,12 +59,6 @@ type managed struct {
 	pending atomic.Int32  // messages of the client that are not safe
 	owed    atomic.Bool   // an answer to the client's <r/> waits until they are
 	owing   time.Duration // since when; under mu
-}
-
-// entry is a stanza that a client has not acknowledged, or was not sent.
-type entry struct {
-	data []byte
-	kept *kept // nil when nobody wants to know
 }
 
 // rare is what few sessions have. It is put there during the turn.
@@ -189,43 +181,6 @@ func (m *managed) tooLate(el []byte, from jid.JID, d *delivery) error {
 	return nil
 }
 
-func newEntry(el []byte, d *delivery) entry {
-	e := entry{data: bytes.Clone(el)}
-	if d != nil {
-		e.kept = d.keep(e.data)
-	}
-	return e
-}
-
-// send sends a stanza that counts. It is kept even when the connection does not take
-// it, which is the end of the session: it is given back then.
-func (m *managed) send(e entry) error {
-	if !m.acks {
-		return m.carrier.transport.Write(e.data)
-	}
-	var err error
-	if !m.gap {
-		err = m.carrier.transport.Write(e.data)
-		m.gap = err != nil
-	}
-	m.news = true
-	m.queue = append(m.queue, e)
-	m.bytes += len(e.data)
-	if err != nil {
-		return err
-	}
-	return m.room()
-}
-
-// room returns ErrOutboxFull when more waits than may.
-func (m *managed) room() error {
-	srv := m.session.srv
-	if len(m.queue)+m.tail.count > srv.cfg.StreamManagement.Queue || m.bytes+m.tail.bytes > srv.queueBytes {
-		return ErrOutboxFull
-	}
-	return nil
-}
-
 // release sends what was held.
 func (m *managed) release() error {
 	var full error
@@ -242,7 +197,7 @@ func (m *managed) release() error {
 func (m *managed) flush() {
 	m.mu.Lock()
 	carrier := m.carrier
-	if carrier != nil && m.acks && m.news && !m.asked && len(m.queue) > 0 {
+	if carrier != nil && m.acks && m.news && !m.asked && m.queue.count > 0 {
 		m.asked, m.news, m.probe = true, false, 0
 		m.ask(m.session.srv.now())
 		m.session.srv.watch.add(m)
@@ -261,61 +216,6 @@ func (m *managed) ask(now time.Duration) {
 	m.session.tap(TapOut, []byte(r))
 	_ = m.carrier.transport.Write([]byte(r))
 }
-
-// covers reports whether h can be how many stanzas the client has handled.
-func (m *managed) covers(h uint32) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.unacked(h)
-}
-
-// old reports whether h was acknowledged, and more since: who answers on several
-// threads may say so late.
-func (m *managed) old(h uint32) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return int32(h-m.acked) < 0
-}
-
-func (m *managed) unacked(h uint32) bool { return uint64(h-m.acked) <= uint64(len(m.queue)) }
-
-// sent is how many stanzas were sent, modulo 2^32.
-func (m *managed) sent() uint32 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.acked + uint32(len(m.queue))
-}
-
-// acknowledge takes note that the client has handled h stanzas, where covers says that
-// it can have. An answer to <r/> is not due any more then. It returns what somebody wants
-// to know of.
-func (m *managed) acknowledge(h uint32) []*kept {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.asked = false
-	return m.drop(h)
-}
-
-func (m *managed) drop(h uint32) (gotten []*kept) {
-	n := int(h - m.acked)
-	m.acked = h
-	for _, e := range m.queue[:n] {
-		m.bytes -= len(e.data)
-		if e.kept != nil {
-			gotten = append(gotten, e.kept)
-		}
-	}
-	left := copy(m.queue, m.queue[n:])
-	clear(m.queue[left:])
-	m.queue = m.queue[:left]
-	if left == 0 && cap(m.queue) > maxIdleQueue {
-		m.queue = nil
-	}
-	return gotten
-}
-
-// maxIdleQueue is how many entries a queue has room for while it is empty.
-const maxIdleQueue = 16
 
 // unplug takes the stream off its connection and returns the session whose it was, nil
 // when there is none.
@@ -345,7 +245,7 @@ func (m *managed) plug(carrier *Session, h uint32) (old *Session, gotten []*kept
 	resumed = append(strconv.AppendUint(resumed, uint64(m.in), 10), "'/>"...)
 	m.session.tap(TapOut, resumed)
 	err = carrier.transport.Write(resumed)
-	for _, e := range m.queue {
+	for _, e := range m.queue.list {
 		if err == nil {
 			err = carrier.transport.Write(e.data)
 		}
@@ -367,9 +267,9 @@ func (m *managed) stop() (carrier *Session, left []entry) {
 		m.info = carrier.transport.Info()
 	}
 	if m.acks {
-		left = append(m.queue, m.tail.take()...)
+		left = append(m.queue.list, m.tail.take()...)
 	}
-	m.over, m.carrier, m.queue, m.tail, m.bytes = true, nil, nil, tail{}, 0
+	m.over, m.carrier, m.queue, m.tail = true, nil, queue{}, tail{}
 	return carrier, left
 }
 

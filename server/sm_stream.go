@@ -69,7 +69,8 @@ func (s *Session) streamFailedAt(t *Turn, c stanza.Condition, attrs string) {
 func (s *Session) enable(t *Turn, el *xmlscan.Element) {
 	conf := &s.srv.cfg.StreamManagement
 	limit := time.Duration(0)
-	if resume := string(el.Attr("resume")); resume == "true" || resume == "1" {
+	// A guest has another address the next time.
+	if resume := string(el.Attr("resume")); (resume == "true" || resume == "1") && !s.Anonymous() {
 		limit = conf.Max
 		if n, err := strconv.ParseUint(string(el.Attr("max")), 10, 31); err == nil && n > 0 {
 			limit = min(limit, time.Duration(n)*time.Second)
@@ -222,6 +223,11 @@ func (s *Session) resume(t *Turn, el *xmlscan.Element) {
 		s.tooHigh(t, m, h)
 		return
 	}
+	if m.lacks(h) {
+		old.forsake()
+		s.notFound(t, id)
+		return
+	}
 	s.scarce().managed.Store(m) // what the transport brings goes there from now on
 	s.phase = closed
 	s.grown()
@@ -249,6 +255,17 @@ func (srv *Server) claim(id string, user jid.JID) *managed {
 	}
 	return m
 }
+
+// forsake ends a session that its client wants to go on with and that lacks what it was
+// sent. The session's lock is held, and given back.
+func (s *Session) forsake() {
+	turn := s.turn()
+	defer turn.End()
+	defer turn.Guard("resumption")
+	s.end(turn, Close{Reason: ReasonLost, Cause: errForgotten})
+}
+
+var errForgotten = errors.New("the client would miss what is not kept any more")
 
 // notFound answers a client that wants a stream which is not there (any more).
 func (s *Session) notFound(t *Turn, id string) {

@@ -120,8 +120,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.mover.bound(t) }
 
 // Queue queues the parts, which it copies, as one piece. flush means that it is
 // time to call Flush before more is queued. It returns ErrFull when more than
-// OutboxBytes would wait; one piece of any length may. What is queued after the
-// end goes nowhere.
+// OutboxBytes would wait; one piece of any length may where next to nothing does.
+// What is queued after the end goes nowhere.
 func (c *Conn) Queue(parts ...[]byte) (flush bool, err error) {
 	o := &c.out
 	o.mu.Lock()
@@ -134,7 +134,7 @@ func (c *Conn) Queue(parts ...[]byte) (flush bool, err error) {
 		size += len(part)
 	}
 	waits := o.moving + o.queue.len() + o.wire.len()
-	if waits > 0 && waits+size > c.p.cfg.OutboxBytes {
+	if limit := c.p.cfg.OutboxBytes; waits > limit/32 && waits+size > limit {
 		return false, ErrFull
 	}
 	c.queueLocked(parts...)

@@ -335,6 +335,29 @@ func TestBackpressure(t *testing.T) {
 	})
 }
 
+// What is longer than all that may wait arrives nevertheless, also behind something short.
+func TestLongPiece(t *testing.T) {
+	every(t, link.Config{OutboxBytes: 1 << 20, WriteTime: patience}, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
+		short, long := []byte("short"), bytes.Repeat([]byte("long"), 1<<19)
+		queued := make(chan [2]error, 1)
+		s := newServer(func(s *server, _ string) {
+			var errs [2]error
+			for i, piece := range [][]byte{short, long} {
+				_, errs[i] = s.Queue(piece)
+			}
+			s.Flush()
+			queued <- errs
+		})
+		c := connect(s)
+		say(t, c, "go")
+		if errs := wait(t, queued); errs[0] != nil || errs[1] != nil {
+			t.Fatal(errs)
+		}
+		expect(t, c, string(short)+string(long))
+		c.Close()
+	})
+}
+
 // A peer that takes nothing is given up after the time to write.
 func TestWriteTime(t *testing.T) {
 	every(t, link.Config{OutboxBytes: 64 << 20, WriteTime: 50 * time.Millisecond}, func(t *testing.T, p *link.Pool, connect func(*server) net.Conn) {
