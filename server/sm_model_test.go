@@ -189,7 +189,7 @@ func TestRoamersOverNodes(t *testing.T) {
 }
 
 // TestRoamersThroughNodes has the sessions at one of three nodes, while messages of the bus
-// are lost or refused at random, and nodes that only pass on are taken for dead.
+// are lost or refused at random.
 func TestRoamersThroughNodes(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
