@@ -60,13 +60,22 @@ func (b *Batch) SendPresence(s *Session, p *Presence, extra []byte) {
 }
 
 // Flush hands on everything that was queued; presence amid a storm of it a moment later.
-func (b *Batch) Flush() {
+func (b *Batch) Flush() { b.flush(nil) }
+
+// flush is Flush; what goes to last goes last: whoever is answered finds that others know
+// already what was asked for.
+func (b *Batch) flush(last *Session) {
 	if b.sent > 0 {
 		b.srv.metrics.out.Add(float64(b.sent))
 		b.sent = 0
 	}
+	waits := false
 	for i, s := range b.dirty {
-		s.flush()
+		if s == last {
+			waits = true
+		} else {
+			s.flush()
+		}
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
@@ -80,6 +89,9 @@ func (b *Batch) Flush() {
 		b.peers[i] = nil
 	}
 	b.peers = b.peers[:0]
+	if waits {
+		last.flush()
+	}
 	if cap(b.dirty) > maxKeptDirty {
 		b.dirty = nil
 	}

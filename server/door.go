@@ -137,7 +137,7 @@ func (t *Turn) stale() bool {
 func (t *Turn) End() {
 	s := t.s
 	s.mu.Unlock()
-	t.Flush()
+	t.flush(s)
 	t.s, t.from, t.delivery, t.stanza, t.iq = nil, nil, nil, Stanza{}, IQ{}
 	s.srv.turns.Put(t)
 }

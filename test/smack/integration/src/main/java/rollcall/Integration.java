@@ -49,6 +49,14 @@ public final class Integration {
 		// before that.
 		"EntityCapsTest.testPreventDiscoInfo (Normal)",
 		"failed: org.opentest4j.AssertionFailedError: Expected '[^']*' to have made a disco/info request ",
+		// It takes the first presence that comes from the other one for the request, also the unsubscribe that its own
+		// preparation has caused and does not wait for.
+		"RosterIntegrationTest.testPresenceDeliveredToRecipient (Normal)",
+		"failed: org.opentest4j.AssertionFailedError: Unexpected presence type .* expected: <subscribe> but was: <unsubscribe>",
+		// The test before may end before Smack's roster, which takes pushes in a thread of its own, has the item that
+		// this one is to remove first; then it stays, and is not added.
+		"RosterIntegrationTest.testRosterPushAfterSubscriptionRequest (Normal)",
+		"failed: java.util.concurrent.TimeoutException: Timeout after .* Expected the server to send a roster push back to ",
 		// It connects again. What another thread put into the queue of the writer when that had just been cleared
 		// goes out at the head of the new stream, before the header (ArrayBlockingQueueWithShutdown.put does not
 		// look whether the queue was shut down): no server can take that.
@@ -74,7 +82,7 @@ public final class Integration {
 		for (int i = 1; i < TRIES; i++) {
 			for (String test : all.lost()) {
 				System.out.println("again: " + test + ": " + all.results.get(test));
-				System.setProperty("sinttest.enabledTests", test.replaceAll("\\..*", ""));
+				System.setProperty("sinttest.enabledTests", test.replaceAll(" .*", ""));
 				all.run(args);
 			}
 		}
