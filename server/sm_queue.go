@@ -119,12 +119,8 @@ func (q *queue) thin(enough func() bool) {
 // fleeting reports whether nobody is told when a stanza that the server sent gets lost:
 // presence, and answers to what the client asked.
 func fleeting(el []byte) bool {
-	var scan xmlscan.Scanner
-	scan.Scope(streamScope())
-	// What the server wrote itself is limited by the outbox alone.
-	scan.SetLimits(xmlscan.Limits{Bytes: len(el) + 1, Depth: len(el) + 1, Attrs: len(el) + 1})
 	var top xmlscan.Element
-	if _, err := scan.Next(el, &top); err != nil {
+	if _, err := scanSent(el).Next(el, &top); err != nil {
 		return false
 	}
 	switch string(top.Local) {

@@ -118,10 +118,7 @@ func (u *undelivered) entries(left []entry) iter.Seq[returned] {
 // stanzas walks over those elements that are stanzas between addresses.
 func (u *undelivered) stanzas(elements []byte) iter.Seq[returned] {
 	return func(yield func(returned) bool) {
-		var scan xmlscan.Scanner
-		scan.Scope(streamScope())
-		// What the server wrote itself is limited by the outbox alone.
-		scan.SetLimits(xmlscan.Limits{Bytes: len(elements) + 1, Depth: len(elements) + 1, Attrs: len(elements) + 1})
+		scan := scanSent(elements)
 		var el xmlscan.Element
 		for rest := elements; len(rest) > 0; {
 			n, err := scan.Next(rest, &el)
@@ -141,6 +138,14 @@ func (u *undelivered) stanzas(elements []byte) iter.Seq[returned] {
 			}
 		}
 	}
+}
+
+// scanSent scans elements that the server wrote itself, which the outbox alone limits.
+func scanSent(elements []byte) *xmlscan.Scanner {
+	scan := new(xmlscan.Scanner)
+	scan.Scope(streamScope())
+	scan.SetLimits(xmlscan.Limits{Bytes: len(elements) + 1, Depth: len(elements) + 1, Attrs: len(elements) + 1})
+	return scan
 }
 
 // streamScope is what a stanza that the server wrote may use without declaring it.
